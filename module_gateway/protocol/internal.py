@@ -73,11 +73,18 @@ def decode_client_message(message: bytes) -> DeviceConnect | DeviceStatus:
     match envelope.WhichOneof("MessageType"):
         case "deviceStatus":
             status = envelope.deviceStatus
-            return DeviceStatus(Device.from_message(status.device), status.statusData)
+            return DeviceStatus(_device_of(status), status.statusData)
         case "deviceConnect":
-            return DeviceConnect(Device.from_message(envelope.deviceConnect.device))
+            return DeviceConnect(_device_of(envelope.deviceConnect))
         case _:
             raise RemoteProtocolError(Reason.NO_MESSAGE, "an InternalClient without a message")
+
+
+def _device_of(message: pb.DeviceConnect | pb.DeviceStatus) -> Device:
+    # A message of the first protocol draft, which had no envelope, decodes as one without a device.
+    if not message.HasField("device"):
+        raise RemoteProtocolError(Reason.NO_MESSAGE, f"a {message.DESCRIPTOR.name} of no device")
+    return Device.from_message(message.device)
 
 
 def decode_server_message(message: bytes) -> DeviceConnectResponse | DeviceCommand:
