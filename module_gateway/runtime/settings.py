@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 LocalPort = Annotated[int, Field(ge=0, le=65535)]
@@ -204,3 +204,16 @@ class Settings(Section):
     external_client_settings: ExternalClientSettings = ExternalClientSettings()
     control_plane_settings: ControlPlaneSettings = ControlPlaneSettings()
     state_dir: Path | None = None
+
+    _notices: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the loader wants the operator to know; one sentence each."""
+        return self._notices
+
+    def with_notices(self, notices: tuple[str, ...]) -> Settings:
+        """The same settings with `notices` attached."""
+        copy = self.model_copy()
+        copy._notices = notices  # noqa: SLF001 - of this very class
+        return copy

@@ -1,0 +1,194 @@
+"""The shell of every process: loop, logging, signals, health, exit code.
+
+Exit codes (design 6): 0 stopped as asked, 1 failed, 2 wrong usage, 78 wrong configuration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from module_gateway.protocol.errors import ConfigError, GatewayError
+from module_gateway.runtime.health import STARTED, Health
+from module_gateway.runtime.log import configure, get_logger
+from module_gateway.runtime.metrics import HOST, UNEXPECTED_ERRORS, serve_metrics
+from module_gateway.runtime.settings import Settings
+from module_gateway.runtime.state import (
+    RunNote,
+    ensure_state_dir,
+    find_state_dir,
+    remove_run_note,
+    write_run_note,
+)
+from module_gateway.runtime.tasks import FAILED_TASK, stop_tasks
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_CONFIG: Final = 78
+
+STOP_LIMIT_S: Final = 10.0
+"""Contract of a clean stop (design 3.9)."""
+SUPERVISED: Final = "MODULE_GATEWAY_SUPERVISED"
+"""Set by the supervisor, which has said once what would otherwise be said by each process."""
+
+_log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Runtime:
+    """What the main function of a process gets."""
+
+    component: str
+    settings: Settings
+    state_dir: Path
+    health: Health = field(default_factory=Health)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by SIGTERM, SIGINT or the failure of a supervised task: finish and return."""
+    metrics_port: int = 0
+    failure: str | None = None
+    """What made the process fail, None while nothing did."""
+
+    def announce_ready(self, **addresses: str) -> None:
+        """Say, to people and to the supervisor, that the process does its job from now on.
+
+        `addresses` are names and `host:port` texts worth knowing, e.g. `devices="…:8888"`.
+        """
+        self.health.set(STARTED, is_ok=True)
+        known = {**addresses, "metrics": f"{HOST}:{self.metrics_port}"}
+        write_run_note(self.state_dir, RunNote(self.component, os.getpid(), known))
+        _log.info("ready", **known)
+
+    def fail(self, what: str, error: BaseException | None = None) -> None:
+        """Stop the process with exit code 1 because `what` must not go on like this."""
+        if self.failure is None:
+            self.failure = what if error is None else f"{what}: {error!r}"
+        self.stop.set()
+
+
+def run_process(
+    component: str, settings: Settings, main: Callable[[Runtime], Awaitable[None]]
+) -> int:
+    """Run `main` until it returns or a signal asks for the end; returns the exit code.
+
+    `main` gets a `Runtime` and must return soon after `stop` is set (10 s at most). A failed
+    supervised task, or an exception out of `main`, ends the process with 1 and one clear line;
+    a ConfigError with 78. A second signal ends it at once.
+    """
+    try:
+        configure(settings.logging, component)
+        state_dir = ensure_state_dir(find_state_dir(settings.state_dir, os.environ))
+    except ConfigError as error:
+        sys.stderr.write(f"{component}: {error}\n")
+        return EXIT_CONFIG
+    _raise_file_limit()
+    if not os.environ.get(SUPERVISED):
+        for notice in settings.notices:
+            _log.warning("configuration_notice", notice=notice)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_run(Runtime(component, settings, state_dir), main))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - a faster loop where there is one
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _raise_file_limit() -> None:
+    """Every device is a file; the usual soft limit of 1024 would be the gateway's limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _run(runtime: Runtime, main: Callable[[Runtime], Awaitable[None]]) -> int:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: _loop_failed(runtime, context))
+    _install_signals(loop, runtime)
+    port = getattr(runtime.settings, f"{runtime.component}_settings").metrics_port
+    try:
+        async with serve_metrics(port, runtime.health) as runtime.metrics_port:
+            return await _run_main(runtime, main)
+    except OSError as error:
+        _log.error("metrics_port_unusable", port=port, error=str(error))
+        return EXIT_FAILED
+    finally:
+        remove_run_note(runtime.state_dir, runtime.component, os.getpid())
+
+
+async def _run_main(runtime: Runtime, main: Callable[[Runtime], Awaitable[None]]) -> int:
+    work = asyncio.ensure_future(main(runtime))
+    stop = asyncio.ensure_future(runtime.stop.wait())
+    await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+    if not work.done():
+        runtime.health.set(STARTED, is_ok=False, detail="stopping")
+        _log.info("stopping", failure=runtime.failure)
+        await asyncio.wait({work}, timeout=STOP_LIMIT_S)
+    stop.cancel()
+    if not work.done():
+        runtime.fail(f"the work did not end within {STOP_LIMIT_S:g} s of the stop")
+        await stop_tasks([work])
+    code = _exit_code(runtime, None if work.cancelled() or not work.done() else work.exception())
+    _log.info("stopped", exit_code=code)
+    return code
+
+
+def _exit_code(runtime: Runtime, error: BaseException | None) -> int:
+    """One clear line for what ended the process; a traceback only for what nobody foresaw."""
+    match error:
+        case None:
+            pass
+        case ConfigError():
+            _log.error("configuration_refused", error=str(error))
+            return EXIT_CONFIG
+        case GatewayError() | OSError():
+            runtime.fail(str(error))
+        case _:
+            UNEXPECTED_ERRORS.labels(component=runtime.component).inc()
+            _log.error("crashed", error=repr(error), exc_info=error)
+            runtime.fail(repr(error))
+    if runtime.failure is None:
+        return EXIT_OK
+    _log.error("failed", reason=runtime.failure)
+    return EXIT_FAILED
+
+
+def _loop_failed(runtime: Runtime, context: dict[str, Any]) -> None:
+    """The loop's exception handler.
+
+    The death of a supervised task ends the process; an exception in a callback has harmed one
+    transport or one timer and is counted.
+    """
+    error = context.get("exception")
+    UNEXPECTED_ERRORS.labels(component=runtime.component).inc()
+    if FAILED_TASK in context:  # logged where it died
+        runtime.fail(f"task {context[FAILED_TASK]} failed", error)
+        return
+    _log.error("unexpected_error", message=context.get("message"), exc_info=error)
+
+
+def _install_signals(loop: asyncio.AbstractEventLoop, runtime: Runtime) -> None:
+    received = 0
+
+    def on_signal(number: signal.Signals) -> None:
+        nonlocal received
+        received += 1
+        if received > 1:
+            sys.stderr.write(f"{runtime.component}: second signal, exits at once\n")
+            sys.stderr.flush()
+            os._exit(EXIT_FAILED)
+        _log.info("signal", name=number.name)
+        runtime.stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
