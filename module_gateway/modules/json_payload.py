@@ -1,0 +1,73 @@
+"""Reading and writing JSON payloads of devices that may be broken or hostile.
+
+Whatever the bytes are, `read` and `write` give their result or raise `ModuleError`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Final, NoReturn, TypeGuard
+
+from module_gateway.protocol.errors import ModuleError
+
+MAX_DEPTH: Final = 32
+"""Levels of nesting. The deepest known payload has five (a mission command's positions)."""
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+def read(payload: bytes) -> Json:
+    """The value of a JSON text in UTF-8.
+
+    Refused with `ModuleError`: other encodings, NaN and infinities, numbers of thousands of
+    digits, more than MAX_DEPTH levels, no value at all (so also `b""`).
+    """
+    try:
+        value: Json = json.loads(payload.decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as problem:
+        raise ModuleError(f"not JSON: {type(problem).__name__}") from problem
+    # Every level costs an opening bracket, so few brackets prove that it is flat enough.
+    if payload.count(b"[") + payload.count(b"{") > MAX_DEPTH and _is_too_deep(value):
+        raise ModuleError(f"JSON nested deeper than {MAX_DEPTH} levels")
+    return value
+
+
+def read_object(payload: bytes) -> dict[str, Json]:
+    """Like `read`, but only an object will do."""
+    value = read(payload)
+    if not isinstance(value, dict):
+        raise ModuleError(f"JSON {type(value).__name__} where an object is expected")
+    return value
+
+
+def write(value: object) -> bytes:
+    """JSON text in ASCII, with a space after `:` and `,` as the existing modules write it."""
+    try:
+        return json.dumps(value, allow_nan=False).encode("ascii")
+    except (ValueError, TypeError, RecursionError) as problem:
+        raise ModuleError(f"not expressible in JSON: {type(problem).__name__}") from problem
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it is a finite JSON number; true and false are none."""
+    return type(value) is int or (type(value) is float and math.isfinite(value))
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _is_too_deep(value: Json) -> bool:
+    level: list[Json] = [value]
+    for _ in range(MAX_DEPTH + 1):
+        inner: list[Json] = []
+        for container in level:
+            if isinstance(container, dict):
+                inner.extend(container.values())
+            elif isinstance(container, list):
+                inner.extend(container)
+        if not inner:
+            return False
+        level = inner
+    return any(isinstance(rest, list | dict) for rest in level)
