@@ -67,6 +67,7 @@ class Reason(StrEnum):
     # Bus and outbox
     BUS_DOWN = "bus_down"
     BUS_VERSION = "bus_version"
+    PEER_LOST = "peer_lost"
     QUEUE_FULL = "queue_full"
     NO_HANDLER = "no_handler"
     LATE_REPLY = "late_reply"
@@ -89,6 +90,10 @@ class Reason(StrEnum):
     QUARANTINED = "quarantined"
     SESSION_TIMEOUT = "session_timeout"
     SESSION_IDLE = "session_idle"
+    SESSION_REPLACED = "session_replaced"
+    TOPIC_FORM = "topic_form"
+    TOO_MANY_VEHICLES = "too_many_vehicles"
+    LISTENER_SLOW = "listener_slow"
 
 
 class GatewayError(Exception):

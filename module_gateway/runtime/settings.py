@@ -177,6 +177,26 @@ class ControlPlaneSettings(Section):
     """Per device, oldest forgotten first."""
     max_vehicles: int = Field(default=1_000, ge=1)
     max_devices: int = Field(default=20_000, ge=1)
+    """Of all vehicles together; a device beyond it is not acknowledged, as an unknown one."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names under which the API may be asked besides loopback ones (DNS rebinding); "*": any."""
+    history_bytes: int = Field(default=1024 * 1024, ge=1024)
+    """Per device."""
+    history_total_bytes: int = Field(default=256 * 1024 * 1024, ge=1024)
+    """Of all devices; beyond it each device keeps no more than its equal share."""
+    early_statuses: int = Field(default=64, ge=1)
+    """Statuses of a session that wait for a missing one before them."""
+    commands_waiting: int = Field(default=20, ge=1)
+    """Per device, posted and not sent yet."""
+    command_valid_ms: Milliseconds = 30_000
+    """How long a posted command may wait for its device: nothing stale moves a vehicle (R21)."""
+    command_window: int = Field(default=16, ge=1)
+    """Commands sent to one vehicle and not answered yet."""
+    body_bytes: int = Field(default=256 * 1024, ge=1024)
+    """Of one HTTP request."""
+    event_listeners: int = Field(default=64, ge=1)
+    event_backlog: int = Field(default=1_000, ge=1)
+    """Events that one listener may be behind before it is dropped."""
     metrics_port: LocalPort = 9104
 
 
