@@ -1,0 +1,333 @@
+"""The link: how one process talks to the others over the bus.
+
+It batches what it is asked to send, announces its process, watches who else is there, and tells
+its listener. It remembers nothing across an outage: recovery is end to end (contract, design 3).
+
+One task publishes, one batch at a time over all receivers, in turns. While a batch waits for its
+confirmation the next ones grow: an idle process has batches of one, a busy one large ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol, assert_never
+
+import structlog
+
+from module_gateway.bus import batch, metrics
+from module_gateway.bus.address import PRESENCE_TOPIC, Address, new_boot_id
+from module_gateway.bus.edge import notify
+from module_gateway.bus.port import Bus
+from module_gateway.bus.presence import (
+    AnswerPresence,
+    PeerLost,
+    PeerRefused,
+    PeerUp,
+    PresenceEvent,
+    PresenceTable,
+)
+from module_gateway.protocol import bus_pb2
+from module_gateway.protocol.errors import BusError, Reason, RemoteProtocolError
+from module_gateway.runtime.settings import BusSettings
+
+__all__ = ["PRESENCE_TOPIC", "Address", "Link", "LinkListener"]
+
+_log: Final = structlog.get_logger("bus")
+
+
+class LinkListener(Protocol):
+    """Who is told what the link hears. Called in the event loop's thread; must not block."""
+
+    def link_up(self) -> None:
+        """Connected and subscribed. Peers known from before an outage may still be there."""
+
+    def link_down(self, reason: str) -> None:
+        """The bus is gone, and with it everything unsent and under way."""
+
+    def peer_up(self, peer: Address, presence: bus_pb2.Presence) -> None:
+        """Heard first of this boot id, heard again after it was lost, or its presence changed."""
+
+    def peer_lost(self, peer: Address) -> None:
+        """Silent for `silence_ms` (also while the link is down). What waited for it is dropped."""
+
+    def received(self, sender: Address, messages: Sequence[bus_pb2.Message]) -> None:
+        """One batch for this process, in the order in which its sender sent.
+
+        A body that this version of the schema does not have reads as `WhichOneof` None.
+        """
+
+
+@dataclass(eq=False, slots=True)
+class _Unsent:
+    """What waits for one receiver. The counts include the batch that is under way."""
+
+    receiver: Address
+    entries: deque[bytes] = field(default_factory=deque)
+    messages: int = 0
+    size_bytes: int = 0
+
+
+class Link:
+    """One process' connection with all others. Also the `BusListener` of its bus."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        kind: int,
+        settings: BusSettings,
+        listener: LinkListener,
+        presence: Callable[[], bus_pb2.Presence] = bus_pb2.Presence,
+        boot_id: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare a link; `run` brings it to life.
+
+        Args:
+            bus: the way to the others; this link is its only user.
+            kind: `bus_pb2.Kind` number of this process.
+            settings: periods and bounds.
+            listener: who is told.
+            presence: what this process serves now; asked for each heartbeat.
+            boot_id: only tests choose it.
+            clock: monotonic seconds.
+        """
+        self.address: Final = Address(kind, new_boot_id() if boot_id is None else boot_id)
+        self._bus = bus
+        self._settings = settings
+        self._listener = listener
+        self._presence = presence
+        self._clock = clock
+        self._header = batch.encode_header(self.address)
+        self._table = PresenceTable(self.address, settings.silence_ms / 1000)
+        self._is_up = False
+        self._announcement_due = False
+        self._unsent: dict[Address, _Unsent] = {}
+        self._turns: deque[_Unsent] = deque()
+        self._work = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether `send` can succeed."""
+        return self._is_up
+
+    def peers(self) -> dict[Address, bus_pb2.Presence]:
+        """Everybody who was heard lately, with what he serves."""
+        return self._table.peers()
+
+    def send(self, receiver: Address, message: bus_pb2.Message) -> bool:
+        """Enqueue; what one turn of the loop enqueues for a receiver leaves as one batch.
+
+        The message is read now and may be reused afterwards. Messages to one receiver arrive in
+        order; after a loss the link does not repeat, the receiver sees a gap.
+
+        Returns:
+            False, and a count under `bus_down` or `queue_full`, when it was not enqueued.
+        """
+        if not self._is_up:
+            metrics.DROPPED.labels(Reason.BUS_DOWN).inc()
+            return False
+        entry = batch.encode_entry(message)
+        unsent = self._unsent.get(receiver)
+        if unsent is None:
+            unsent = self._unsent[receiver] = _Unsent(receiver)
+        settings = self._settings
+        if (
+            unsent.messages >= settings.unsent_messages
+            or unsent.size_bytes + len(entry) > settings.unsent_bytes
+        ):
+            self._forget_if_empty(unsent)
+            metrics.DROPPED.labels(Reason.QUEUE_FULL).inc()
+            return False
+        if not unsent.entries:
+            self._turns.append(unsent)
+        unsent.entries.append(entry)
+        unsent.messages += 1
+        unsent.size_bytes += len(entry)
+        self._wake()
+        return True
+
+    def unsent(self, receiver: Address) -> tuple[int, int]:
+        """Messages and bytes that the bus has not confirmed yet."""
+        unsent = self._unsent.get(receiver)
+        return (0, 0) if unsent is None else (unsent.messages, unsent.size_bytes)
+
+    def announce(self) -> None:
+        """Send a heartbeat now, before anything that waits. While down: with the next `link_up`."""
+        self._announcement_due = True
+        self._wake()
+
+    async def drain(self) -> None:
+        """Wait until nothing is unsent: confirmed, or dropped because the link went down."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Connect and stay connected until cancelled. Runs once."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                topics = (self.address.topic, PRESENCE_TOPIC)
+                tasks.create_task(self._bus.run(topics, self), name="link-bus")
+                tasks.create_task(self._publish_for_ever(), name="link-publish")
+                tasks.create_task(self._keep_presence(), name="link-presence")
+        finally:
+            self._set_down()
+
+    # What the bus tells
+
+    def bus_up(self) -> None:
+        """See `port.BusListener`."""
+        self._is_up = True
+        metrics.IS_UP.set(1)
+        self.announce()
+        notify(self._listener.link_up)
+
+    def bus_down(self, reason: str) -> None:
+        """See `port.BusListener`."""
+        metrics.OUTAGES.inc()
+        self._set_down()
+        notify(self._listener.link_down, reason)
+
+    def bus_message(self, topic: str, payload: bytes) -> None:
+        """See `port.BusListener`. What cannot be read is counted and ignored."""
+        try:
+            sender, messages = batch.decode(payload)
+        except RemoteProtocolError as error:
+            metrics.DROPPED.labels(error.reason).inc()
+            _log.warning("bus_batch_refused", reason=error.reason, detail=error.detail)
+            return
+        now = self._clock()
+        if topic == PRESENCE_TOPIC:
+            for message in messages:
+                self._heard(now, sender, message)
+            return
+        self._table.spoke(now, sender)
+        metrics.RECEIVED_BATCHES.inc()
+        metrics.RECEIVED_MESSAGES.inc(len(messages))
+        notify(self._listener.received, sender, messages)
+
+    # Presence
+
+    def _heard(self, now: float, sender: Address, message: bus_pb2.Message) -> None:
+        if message.WhichOneof("body") != "presence":
+            metrics.DROPPED.labels(Reason.UNEXPECTED_MESSAGE).inc()
+            return
+        self._tell(self._table.heard(now, sender, message.presence))
+
+    def _tell(self, events: Sequence[PresenceEvent]) -> None:
+        for event in events:
+            match event:
+                case AnswerPresence():
+                    self.announce()
+                case PeerUp(peer, presence):
+                    notify(self._listener.peer_up, peer, presence)
+                case PeerLost(peer):
+                    self._drop(peer)
+                    notify(self._listener.peer_lost, peer)
+                case PeerRefused():
+                    metrics.DROPPED.labels(Reason.QUEUE_FULL).inc()
+                case _:
+                    assert_never(event)
+        if events:
+            metrics.PEERS.set(len(self._table.peers()))
+
+    async def _keep_presence(self) -> None:
+        """Heartbeats, and the end of peers that have none."""
+        period_s = self._settings.heartbeat_ms / 1000
+        next_heartbeat = self._clock() + period_s
+        while True:
+            expiry = self._table.next_expiry()
+            wake_at = next_heartbeat if expiry is None else min(next_heartbeat, expiry)
+            await asyncio.sleep(max(0.0, wake_at - self._clock()))
+            now = self._clock()
+            if now - wake_at > period_s:
+                # This process stood still, not the others: their heartbeats wait in the socket.
+                self._table.excuse(now - wake_at)
+            if now >= next_heartbeat:
+                self.announce()
+                next_heartbeat = now + period_s
+            self._tell(self._table.expire(now))
+
+    # Sending
+
+    def _wake(self) -> None:
+        self._idle.clear()
+        self._work.set()
+
+    async def _publish_for_ever(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while self._is_up and (self._announcement_due or self._turns):
+                if self._announcement_due:
+                    self._announcement_due = False
+                    await self._publish_presence()
+                else:
+                    await self._publish_batch(self._turns.popleft())
+            self._idle.set()
+
+    async def _publish_presence(self) -> None:
+        try:
+            message = bus_pb2.Message()
+            message.presence.CopyFrom(self._presence())
+            payload, _ = batch.pack(
+                self._header, deque((batch.encode_entry(message),)), self._settings.batch_bytes
+            )
+            await self._bus.publish(PRESENCE_TOPIC, payload)
+        except BusError:
+            metrics.DROPPED.labels(Reason.BUS_DOWN).inc()
+        except Exception:  # noqa: BLE001  # a named supervisor edge: the next heartbeat may work
+            metrics.LISTENER_FAILURES.inc()
+            _log.exception("bus_heartbeat_failed")
+
+    async def _publish_batch(self, unsent: _Unsent) -> None:
+        payload, messages = batch.pack(self._header, unsent.entries, self._settings.batch_bytes)
+        if unsent.entries:
+            self._turns.append(unsent)
+        is_confirmed = False
+        try:
+            await self._bus.publish(unsent.receiver.topic, payload)
+            is_confirmed = True
+        except BusError as error:
+            _log.info("bus_batch_lost", receiver=str(unsent.receiver), detail=str(error))
+        except Exception:  # noqa: BLE001  # a named supervisor edge: one batch must not stop the rest
+            metrics.LISTENER_FAILURES.inc()
+            _log.exception("bus_publish_failed", receiver=str(unsent.receiver))
+        if is_confirmed:
+            metrics.SENT_BATCHES.inc()
+            metrics.SENT_MESSAGES.inc(messages)
+            metrics.SENT_BYTES.inc(len(payload))
+        elif self._unsent.get(unsent.receiver) is unsent:
+            metrics.DROPPED.labels(Reason.BUS_DOWN).inc(messages)
+        unsent.messages -= messages
+        unsent.size_bytes -= len(payload) - len(self._header)
+        self._forget_if_empty(unsent)
+
+    # Forgetting
+
+    def _set_down(self) -> None:
+        self._is_up = False
+        metrics.IS_UP.set(0)
+        for receiver in tuple(self._unsent):
+            self._drop(receiver, Reason.BUS_DOWN)
+        self._announcement_due = False
+        self._work.clear()
+        self._idle.set()
+
+    def _drop(self, receiver: Address, reason: Reason = Reason.PEER_LOST) -> None:
+        """Forget what waits for a receiver, including the claim on what is under way."""
+        unsent = self._unsent.pop(receiver, None)
+        if unsent is None:
+            return
+        metrics.DROPPED.labels(reason).inc(unsent.messages)
+        unsent.entries.clear()
+        if unsent in self._turns:
+            self._turns.remove(unsent)
+
+    def _forget_if_empty(self, unsent: _Unsent) -> None:
+        if not unsent.messages and self._unsent.get(unsent.receiver) is unsent:
+            del self._unsent[unsent.receiver]
