@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 
 from module_gateway.modules.api import Module, Payload
 from module_gateway.modules.button_light import light_after
-from module_gateway.modules.json_payload import read_object, write
+from module_gateway.modules.json_payload import read_object, write_spaced
 from module_gateway.protocol.errors import ModuleError
 
 COUNTERS: Final = ("pressed_count", "not_pressed_count", "total_statuses")
@@ -53,7 +53,7 @@ class CarAccessoryModule(Module):
 
     def generate_first_command(self, device_type: int) -> bytes:
         del device_type
-        return write({"lit_up": False})
+        return write_spaced({"lit_up": False})
 
     def send_status_condition(
         self, current: bytes, new: bytes, device_type: int, since_published_s: float
@@ -69,13 +69,13 @@ class CarAccessoryModule(Module):
         if pressed is None:
             raise ModuleError("the status has no 'pressed'")
         if self.settings.strict_compat:
-            return write({"lit_up": pressed})
+            return write_spaced({"lit_up": pressed})
         commanded = _flag(command, "lit_up")
         lit_up = light_after(
             pressed=pressed, pressed_before=_flag(previous, "pressed"), commanded=commanded
         )
         # The control plane's own bytes, so that what it wrote beside `lit_up` arrives too.
-        return command if commanded == lit_up else write({"lit_up": lit_up})
+        return command if commanded == lit_up else write_spaced({"lit_up": lit_up})
 
     def aggregate_error(self, error: bytes, status: bytes, device_type: int) -> bytes:
         del device_type
@@ -85,10 +85,10 @@ class CarAccessoryModule(Module):
         pressed = _flag(status, "pressed")
         if pressed is None:
             if self.settings.strict_compat:
-                return write({"error": "a status has no 'pressed'"})
+                return write_spaced({"error": "a status has no 'pressed'"})
             raise ModuleError("the status has no 'pressed'")
         steps = (int(pressed), int(not pressed), 1)
-        return write(
+        return write_spaced(
             {name: _count(so_far, name) + step for name, step in zip(COUNTERS, steps, strict=True)}
         )
 

@@ -55,13 +55,13 @@ def load_modules(
         ConfigError: naming `module-paths.<n>` or `module-settings.<n>.<key>`, for the first
             entry that is not what it must be.
     """
-    for number in module_settings:
-        if number not in module_paths:
+    for key in module_settings:
+        if key not in module_paths:
             raise ConfigError(
-                f"module-settings.{number}",
-                got=number,
+                f"module-settings.{clean_detail(key)}",
+                got=key,
                 expected="a module number of module-paths",
-                hint=_nearest(number, module_paths),
+                hint=_nearest(key, module_paths),
             )
     modules: dict[int, ContainedModule] = {}
     for key, value in module_paths.items():
@@ -200,7 +200,9 @@ def _settings(
         raise ConfigError(
             f"module-settings.{key}" + (f".{clean_detail(path)}" if path else ""),
             got=path if is_unknown else first["input"],
-            expected=f"one of the keys {', '.join(known)}" if is_unknown else first["msg"],
+            expected=f"one of the keys {', '.join(known)}"
+            if is_unknown
+            else first["msg"].removeprefix("Input should be "),
             hint=_nearest(path, known) if is_unknown else "",
         ) from problem
 

@@ -42,9 +42,18 @@ def read_object(payload: bytes) -> dict[str, Json]:
 
 
 def write(value: object) -> bytes:
-    """JSON text in ASCII, with a space after `:` and `,` as the existing modules write it."""
+    """JSON text in ASCII without spaces, as the native modules write it."""
+    return _write(value, (",", ":"))
+
+
+def write_spaced(value: object) -> bytes:
+    """JSON text in ASCII with a space after `,` and `:`, as the Python modules write it."""
+    return _write(value, (", ", ": "))
+
+
+def _write(value: object, separators: tuple[str, str]) -> bytes:
     try:
-        return json.dumps(value, allow_nan=False).encode("ascii")
+        return json.dumps(value, allow_nan=False, separators=separators).encode("ascii")
     except (ValueError, TypeError, RecursionError) as problem:
         raise ModuleError(f"not expressible in JSON: {type(problem).__name__}") from problem
 
