@@ -360,7 +360,7 @@ class Snapshot(_message.Message):
     def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., request: _Optional[int] = ..., registered: _Optional[_Iterable[_Union[Snapshot.Registered, _Mapping]]] = ..., is_first: _Optional[bool] = ..., is_last: _Optional[bool] = ...) -> None: ...
 
 class Delivery(_message.Message):
-    __slots__ = ("endpoint", "epoch", "delivery", "sequence", "device", "status", "ends_registration", "is_repeat", "error", "time_unix_ms")
+    __slots__ = ("endpoint", "epoch", "delivery", "sequence", "device", "status", "ends_registration", "is_repeat", "error", "time_unix_ms", "first_sequence")
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     DELIVERY_FIELD_NUMBER: _ClassVar[int]
@@ -371,6 +371,7 @@ class Delivery(_message.Message):
     IS_REPEAT_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     TIME_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     endpoint: int
     epoch: int
     delivery: int
@@ -381,7 +382,8 @@ class Delivery(_message.Message):
     is_repeat: bool
     error: bytes
     time_unix_ms: int
-    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., delivery: _Optional[int] = ..., sequence: _Optional[int] = ..., device: _Optional[_Union[_internal_protocol_pb2.Device, _Mapping]] = ..., status: _Optional[bytes] = ..., ends_registration: _Optional[bool] = ..., is_repeat: _Optional[bool] = ..., error: _Optional[bytes] = ..., time_unix_ms: _Optional[int] = ...) -> None: ...
+    first_sequence: int
+    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., delivery: _Optional[int] = ..., sequence: _Optional[int] = ..., device: _Optional[_Union[_internal_protocol_pb2.Device, _Mapping]] = ..., status: _Optional[bytes] = ..., ends_registration: _Optional[bool] = ..., is_repeat: _Optional[bool] = ..., error: _Optional[bytes] = ..., time_unix_ms: _Optional[int] = ..., first_sequence: _Optional[int] = ...) -> None: ...
 
 class CommandVerdict(_message.Message):
     __slots__ = ("endpoint", "epoch", "session", "counter", "response")
