@@ -1,14 +1,41 @@
-"""Reads a configuration file into `Settings`."""
+"""Reads a configuration file into `Settings`, or says everything that is wrong with it."""
 
 from __future__ import annotations
 
 import json
+import re
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
+from pydantic import ValidationError
+
+from module_gateway.protocol.errors import ConfigError
+from module_gateway.runtime.config_errors import ConfigFileError, Location, key_text, problem
+from module_gateway.runtime.config_forms import Draft, adapt
+from module_gateway.runtime.config_rules import broken_rules
 from module_gateway.runtime.settings import Endpoint, ExternalConnection, Settings
 
-DEFAULT_UPSTREAM = ("127.0.0.1", 18883)
+DEFAULT_UPSTREAM: Final = ("127.0.0.1", 18883)
+"""Where `run_all.py --demo` has its upstream broker (decisions: Running)."""
+MAX_FILE_BYTES: Final = 4 * 1024 * 1024  # a configuration is written by a person
+
+MAX_PASSES: Final = 3  # unknown keys, then what is wrong, then the rest
+
+_SECRET_KEY: Final = re.compile(r"password|passphrase|secret|token|credential", re.IGNORECASE)
+_SECRET_VALUE: Final = re.compile(r"PRIVATE KEY-----")
+HIDDEN: Final = "***"
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What one file amounts to. `settings` is None when there is any problem."""
+
+    source: str
+    settings: Settings | None
+    problems: tuple[ConfigError, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 def default_settings() -> Settings:
@@ -20,7 +47,144 @@ def default_settings() -> Settings:
 
 
 def load(path: Path) -> Settings:
-    """First cut: no checks yet."""
-    text = path.read_text(encoding="utf-8")
-    fields = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    return Settings.model_validate(fields)
+    """The settings of a JSON or TOML file (by its ending; JSON for any other).
+
+    Raises:
+        ConfigFileError: with every problem that the file has.
+    """
+    found = inspect(path)
+    if found.settings is None:
+        raise ConfigFileError(found.source, found.problems)
+    return found.settings
+
+
+def inspect(path: Path) -> Inspection:
+    """Read and judge a file without raising anything about it."""
+    try:
+        fields = _parse(path, _read(path))
+    except ConfigError as error:
+        return Inspection(str(path), None, (error,))
+    draft = Draft(fields, path.absolute().parent)
+    adapt(draft)
+    settings, problems, skipped = _validate(draft)
+    problems = [*draft.problems, *problems]
+    if settings is not None:
+        broken = broken_rules(settings, is_ours=draft.is_ours)
+        problems += [item for item in broken if not item.where.startswith(skipped)]
+        if not settings.external_connection.endpoints and not draft.is_ours:
+            draft.notices.append(
+                "external-connection.endpoints is empty: every device will be answered "
+                "MODULE_NOT_SUPPORTED"
+            )
+    notices = tuple(f"{path}: {notice}" for notice in draft.notices)
+    if settings is None or problems:
+        return Inspection(str(path), None, tuple(_unique(problems)), notices)
+    return Inspection(str(path), settings.with_notices(notices), (), notices)
+
+
+def _unique(problems: list[ConfigError]) -> list[ConfigError]:
+    return list({str(item): item for item in problems}.values())
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(
+            "the file", got=str(path), expected=f"a file that can be read ({error.strerror})"
+        ) from error
+    if len(content) > MAX_FILE_BYTES:
+        raise ConfigError("the file", got=str(path), expected=f"at most {MAX_FILE_BYTES} bytes")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"byte {error.start} of the file", got=content[error.start], expected="UTF-8 text"
+        ) from error
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    is_toml = path.suffix.lower() == ".toml"
+    try:
+        found = tomllib.loads(text) if is_toml else json.loads(text, object_pairs_hook=_once)
+    except ConfigError:
+        raise
+    except (ValueError, RecursionError) as error:
+        detail = "too deeply nested" if isinstance(error, RecursionError) else str(error)
+        raise ConfigError(
+            "the file", got=detail, expected="well-formed " + ("TOML" if is_toml else "JSON")
+        ) from error
+    if not isinstance(found, dict):
+        raise ConfigError("the file", got=found, expected="a JSON object { … }")
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ConfigError(key, got=value, expected="each key once in its section")
+        found[key] = value
+    return found
+
+
+def _validate(draft: Draft) -> tuple[Settings | None, list[ConfigError], tuple[str, ...]]:
+    """The settings, what is wrong, and the keys that were left out because of that.
+
+    Types are strict. Unknown keys of the existing gateway's form are noted and ignored. What is
+    wrong is left out, so that the rules can judge the rest in the same run.
+    """
+    problems: list[ConfigError] = []
+    left_out: list[str] = []
+    for _ in range(MAX_PASSES):
+        try:
+            text = json.dumps(draft.fields, default=str)
+            return Settings.model_validate_json(text, strict=True), problems, tuple(left_out)
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+        for item in details:
+            if item["type"] == "extra_forbidden" and not draft.is_ours:
+                draft.notices.append(f"{problem(Settings, item)}; it is ignored")
+                _remove(draft.fields, item["loc"])
+                continue
+            problems.append(problem(Settings, item))
+            whole = _outside_lists(item["loc"])
+            left_out.append(key_text(whole))
+            _remove(draft.fields, whole)
+    return None, problems, tuple(left_out)
+
+
+def _outside_lists(location: Location) -> Location:
+    """A list with a wrong item is left out as a whole: its indices are part of other problems."""
+    first = next((at for at, part in enumerate(location) if isinstance(part, int)), len(location))
+    return location[:first]
+
+
+def _remove(fields: dict[str, Any], location: Location) -> None:
+    section: Any = fields
+    for part in location[:-1]:
+        section = section.get(part, {}) if isinstance(section, dict) else section[part]
+    if isinstance(section, list):
+        del section[location[-1]]
+    else:
+        section.pop(location[-1], None)
+
+
+def effective_configuration(settings: Settings) -> dict[str, Any]:
+    """Every setting with its value in force, secrets hidden: for the log and `check --json`."""
+    shown = _without_secrets("", settings.model_dump(mode="json", by_alias=True))
+    assert isinstance(shown, dict)  # noqa: S101 - a model dumps to an object
+    return shown
+
+
+def _without_secrets(key: str, value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    match value:
+        case dict():
+            return {name: _without_secrets(name, inner) for name, inner in value.items()}
+        case list():
+            return [_without_secrets(key, inner) for inner in value]
+        case str() if value and (_SECRET_KEY.search(key) or _SECRET_VALUE.search(value)):
+            return HIDDEN
+        case _:
+            return value

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from module_gateway.protocol.errors import ConfigError, GatewayError
+from module_gateway.runtime.config import effective_configuration
 from module_gateway.runtime.health import STARTED, Health
 from module_gateway.runtime.log import configure, get_logger
 from module_gateway.runtime.metrics import HOST, UNEXPECTED_ERRORS, serve_metrics
@@ -92,6 +93,7 @@ def run_process(
     if not os.environ.get(SUPERVISED):
         for notice in settings.notices:
             _log.warning("configuration_notice", notice=notice)
+        _log.info("configuration", settings=effective_configuration(settings))
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_run(Runtime(component, settings, state_dir), main))
 
