@@ -85,7 +85,9 @@ class MqttBus:
         while True:
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type(BusError),
-                wait=wait_exponential_jitter(_PAUSE_MIN_S, _PAUSE_MAX_S, jitter=_PAUSE_JITTER_S),
+                wait=wait_exponential_jitter(
+                    multiplier=_PAUSE_MIN_S, max=_PAUSE_MAX_S, jitter=_PAUSE_JITTER_S
+                ),
             ):
                 with attempt:
                     await self._connect_and_live(topics, listener)
