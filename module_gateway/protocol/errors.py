@@ -50,6 +50,8 @@ class Reason(StrEnum):
     MODULE_NOT_SUPPORTED = "module_not_supported"
     DEVICE_NOT_SUPPORTED = "device_not_supported"
     TOO_MANY_IDENTITIES = "too_many_identities"
+    FAULT_INJECTED = "fault_injected"
+    DEFECT = "defect"
 
     # Statuses and commands
     STATUS_INVALID = "status_invalid"
@@ -91,6 +93,7 @@ class Reason(StrEnum):
     SESSION_TIMEOUT = "session_timeout"
     SESSION_IDLE = "session_idle"
     SESSION_REPLACED = "session_replaced"
+    STATUS_REPEATED = "status_repeated"
     TOPIC_FORM = "topic_form"
     TOO_MANY_VEHICLES = "too_many_vehicles"
     LISTENER_SLOW = "listener_slow"

@@ -1,0 +1,250 @@
+"""One device's socket: events go into its session, the session's effects come out.
+
+No task, no buffer and no timer of its own; what it shares with other connections is behind
+`Host`. Whatever fails here ends this connection and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from math import inf
+from typing import Final, Protocol, assert_never
+
+from module_gateway.internal_server import events as ev
+from module_gateway.internal_server import metrics
+from module_gateway.internal_server.connections import HandlerPeer
+from module_gateway.internal_server.session import DeviceSession, SessionRules, State
+from module_gateway.protocol import bus_pb2
+from module_gateway.protocol.errors import Reason
+from module_gateway.protocol.identity import Device
+from module_gateway.runtime.log import clean_text, get_logger
+
+_log = get_logger(__name__)
+
+_TCP_ESTABLISHED: Final = 1
+"""First byte of Linux' struct tcp_info: neither side has said goodbye."""
+
+_AFTER_CLOSE: Final = (ev.Drop, ev.AnswerProbe)
+"""Executing one effect may close the connection (a write that overflows); then the rest is void."""
+
+
+class Host(Protocol):
+    """What a connection needs of the server around it."""
+
+    def opened(self, connection: DeviceConnection) -> None:
+        """A socket was accepted."""
+
+    def stepped(self, connection: DeviceConnection) -> None:
+        """The session has taken an event: deadlines, budgets and counts may have changed."""
+
+    def ended(self, connection: DeviceConnection, close: ev.Close) -> None:
+        """The socket is gone. Comes once, last."""
+
+    def hold(self, connection: DeviceConnection) -> None:
+        """Its handler is saturated: give it FramesHeld now and FramesReleased later."""
+
+    def request_connect(self, connection: DeviceConnection, device: Device) -> None:
+        """Ask the owning handler."""
+
+    def request_status(self, connection: DeviceConnection, sequence: int, status: bytes) -> None:
+        """Hand a status to the connection's handler."""
+
+    def answer_probe(self, connection: DeviceConnection, *, is_alive: bool) -> None:
+        """Tell the connection's handler."""
+
+
+class DeviceConnection(asyncio.Protocol):
+    """The protocol object of one accepted socket.
+
+    Attributes:
+        instance: names this connection among all of its server's boot; 1, 2, 3 …
+        peer: the handler that was asked about it, None before.
+        is_counted: whether its outstanding answer is counted at its handler.
+        buffered_bytes: what its host has accounted for.
+        watched_at: belongs to `Deadlines`.
+    """
+
+    __slots__ = (
+        "_close",
+        "_host",
+        "_is_reading",
+        "_transport",
+        "_write_buffer_bytes",
+        "buffered_bytes",
+        "instance",
+        "is_counted",
+        "peer",
+        "session",
+        "watched_at",
+    )
+
+    def __init__(
+        self, host: Host, instance: int, rules: SessionRules, write_buffer_bytes: int
+    ) -> None:
+        self.instance: Final = instance
+        self.session: Final = DeviceSession(rules, time.monotonic())
+        self.peer: HandlerPeer | None = None
+        self.is_counted = False
+        self.buffered_bytes = 0
+        self.watched_at = inf
+        self._host: Final = host
+        self._write_buffer_bytes: Final = write_buffer_bytes
+        self._transport: asyncio.Transport | None = None
+        self._is_reading = True
+        self._close: ev.Close | None = None
+
+    @property
+    def deadline(self) -> float:
+        """See `DeviceSession.deadline`."""
+        return self.session.deadline
+
+    @property
+    def peer_name(self) -> str:
+        """Address and port of the device, for the log."""
+        name = self._transport.get_extra_info("peername") if self._transport is not None else None
+        return f"{name[0]}:{name[1]}" if name else "unknown"
+
+    # ---- from the socket -----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # a stream socket's is one
+        self._transport = transport
+        # Told at the first byte that the kernel does not take, and again when all have left.
+        transport.set_write_buffer_limits(high=0)
+        self._host.opened(self)
+
+    def data_received(self, chunk: bytes) -> None:
+        """See asyncio.Protocol."""
+        if self.peer is not None and self.peer.is_saturated:
+            self._host.hold(self)
+        self.take(ev.BytesReceived(chunk))
+
+    def eof_received(self) -> None:
+        """See asyncio.Protocol: a device that says goodbye wants no answer any more."""
+        self.take(ev.PeerClosed())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol. Only now the socket is closed, so only now the handler hears."""
+        del exc  # a reset, or nothing: the session has been told why, or it was the peer
+        self.take(ev.PeerClosed())
+        close = self._close or ev.Close(Reason.DEFECT, bus_pb2.LOST, flushes=False)
+        self._host.ended(self, close)
+
+    def pause_writing(self) -> None:
+        """See asyncio.Protocol: the kernel's buffer is full."""
+        self.take(ev.WritingStalled())
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol: everything has left."""
+        self.take(ev.WritingResumed())
+
+    # ---- to and from the session ---------------------------------------------------------
+
+    def take(self, event: ev.Event) -> None:
+        """Step the session and execute what it wants; an exception ends this connection only."""
+        try:
+            for effect in self.session.step(event, time.monotonic()):
+                if self._close is None or isinstance(effect, _AFTER_CLOSE):
+                    self._execute(effect)
+            self._host.stepped(self)
+            self._read_or_not()
+        except Exception:  # noqa: BLE001  # a named supervisor edge: one connection must not harm another
+            metrics.DEFECTS.inc()
+            _log.exception("connection_failed", peer=self.peer_name, instance=self.instance)
+            self._abandon()
+
+    def has_pending_end(self) -> bool:
+        """Whether the kernel knows more than we: the peer has closed or reset (I9, contract R3)."""
+        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        if sock is None or not hasattr(socket, "TCP_INFO"):
+            return False
+        try:
+            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+        except OSError:
+            return True
+        return bool(info[0] != _TCP_ESTABLISHED)
+
+    def abort(self) -> None:
+        """Give up on everything that the device did not take yet."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _execute(self, effect: ev.Effect) -> None:
+        match effect:
+            case ev.RequestStatus(sequence, status):
+                self._host.request_status(self, sequence, status)
+            case ev.WriteCommand(frame, waited_s):
+                if waited_s >= 0:
+                    metrics.REPLY_WAIT.observe(waited_s)
+                else:
+                    metrics.PUSHES.inc()
+                self._write(frame)
+            case ev.RequestConnect(device):
+                self._host.request_connect(self, device)
+            case ev.WriteConnectResponse(frame, response, waited_s):
+                metrics.CONNECT_WAIT.observe(waited_s)
+                metrics.CONNECT_RESPONSES.labels(response).inc()
+                self._write(frame)
+                if response == 0:
+                    _log.info("device_connected", **self._names())
+            case ev.AnswerProbe(is_alive):
+                self._host.answer_probe(self, is_alive=is_alive)
+            case ev.Drop(reason):
+                metrics.DROPPED.labels(reason).inc()
+            case ev.Close():
+                self._end(effect)
+            case _:
+                assert_never(effect)
+
+    def _write(self, frame: bytes) -> None:
+        """One write per frame; a device that does not read may pile up only so much (I17)."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        transport.write(frame)
+        if transport.get_write_buffer_size() > self._write_buffer_bytes:
+            self.take(ev.CloseOrdered(Reason.NOT_READING, bus_pb2.PROTOCOL_VIOLATION))
+
+    def _end(self, close: ev.Close) -> None:
+        self._close = close
+        metrics.CLOSED.labels(close.reason).inc()
+        _log.info(
+            "device_closed", reason=close.reason, detail=clean_text(close.detail), **self._names()
+        )
+        if self._transport is None:
+            return
+        if not close.flushes or self._transport.get_write_buffer_size():
+            # Whoever has not even taken what was written before does not get to linger.
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+    def _read_or_not(self) -> None:
+        transport = self._transport
+        wants_bytes = self.session.wants_bytes
+        if wants_bytes is self._is_reading or transport is None or transport.is_closing():
+            return
+        self._is_reading = wants_bytes
+        if wants_bytes:
+            transport.resume_reading()
+        else:
+            transport.pause_reading()
+
+    def _abandon(self) -> None:
+        self.session.state = State.CLOSED
+        if self._close is None:
+            self._close = ev.Close(Reason.DEFECT, bus_pb2.LOST, flushes=False)
+            metrics.CLOSED.labels(Reason.DEFECT).inc()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _names(self) -> dict[str, str | int]:
+        device = self.session.device
+        return {
+            "device": clean_text(device) if device is not None else "",
+            "peer": self.peer_name,
+            "instance": self.instance,
+        }

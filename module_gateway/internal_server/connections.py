@@ -1,0 +1,94 @@
+"""What this server has open towards each handler, and how it says so (contract R6). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final
+
+from module_gateway.bus.address import Address
+from module_gateway.internal_server.session import DeviceSession
+from module_gateway.protocol import bus_pb2
+
+PART_SIZE: Final = 100
+"""Connections per part of a list: with texts of the default bound a part fits one batch."""
+
+_MASK: Final = 2**64 - 1
+
+
+def mix64(number: int) -> int:
+    """The finaliser of splitmix64: spreads a counter over all 64 bits.
+
+    The exclusive or of plain counters would be the same for many different sets.
+    """
+    number &= _MASK
+    number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 & _MASK
+    number = (number ^ number >> 27) * 0x94D049BB133111EB & _MASK
+    return number ^ number >> 31
+
+
+class HandlerPeer:
+    """One handler: the instances it was asked about that have not ended, and its open answers.
+
+    `unanswered` counts requests whose answer is outstanding. From `bound` on the handler is
+    saturated, until half of them are answered: devices are not read meanwhile.
+    """
+
+    def __init__(self, address: Address, bound: int) -> None:
+        self.address: Final = address
+        self.is_saturated = False
+        self.unanswered = 0
+        self._bound = bound
+        self._live: dict[int, DeviceSession] = {}
+        self._digest = 0
+
+    def __contains__(self, instance: int) -> bool:
+        return instance in self._live
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def add(self, instance: int, session: DeviceSession) -> None:
+        """Its ConnectRequest was sent, or it was taken over from another handler."""
+        if instance not in self._live:
+            self._live[instance] = session
+            self._digest ^= mix64(instance)
+
+    def remove(self, instance: int) -> None:
+        """Its end was said, or another handler owns it now."""
+        if self._live.pop(instance, None) is not None:
+            self._digest ^= mix64(instance)
+
+    def asked(self) -> None:
+        """One more answer is outstanding."""
+        self.unanswered += 1
+        if self.unanswered >= self._bound:
+            self.is_saturated = True
+
+    def settled(self) -> bool:
+        """One answer less is outstanding. True when this ended the saturation."""
+        self.unanswered -= 1
+        if self.is_saturated and self.unanswered <= self._bound // 2:
+            self.is_saturated = False
+            return True
+        return False
+
+    def digest(self) -> bus_pb2.LiveDigest:
+        """Number and fingerprint of the live instances."""
+        return bus_pb2.LiveDigest(count=len(self._live), digest=self._digest)
+
+    def live_connections(self) -> Iterator[bus_pb2.LiveConnections]:
+        """All live instances in parts of PART_SIZE; an empty list is one empty part."""
+        remaining = iter(self._live.items())
+        total = len(self._live)
+        for start in range(0, max(total, 1), PART_SIZE):
+            part = bus_pb2.LiveConnections(is_first=start == 0, is_last=start + PART_SIZE >= total)
+            for instance, session in islice(remaining, PART_SIZE):
+                entry = part.connections.add(
+                    instance=instance,
+                    last_sequence=session.last_sequence,
+                    is_decided=session.is_decided,
+                )
+                if session.device is not None:
+                    session.device.write_to(entry.device)
+            yield part
