@@ -165,10 +165,7 @@ def _remove(fields: dict[str, Any], location: Location) -> None:
     section: Any = fields
     for part in location[:-1]:
         section = section.get(part, {}) if isinstance(section, dict) else section[part]
-    if isinstance(section, list):
-        del section[location[-1]]
-    else:
-        section.pop(location[-1], None)
+    section.pop(location[-1], None)
 
 
 def effective_configuration(settings: Settings) -> dict[str, Any]:

@@ -94,11 +94,12 @@ def run_process(
         for notice in settings.notices:
             _log.warning("configuration_notice", notice=notice)
         _log.info("configuration", settings=effective_configuration(settings))
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_run(Runtime(component, settings, state_dir), main))
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The loop of uvloop where that is installed, None for the standard loop."""
     try:
         import uvloop  # noqa: PLC0415 - a faster loop where there is one
     except ImportError:
@@ -116,7 +117,7 @@ def _raise_file_limit() -> None:
 async def _run(runtime: Runtime, main: Callable[[Runtime], Awaitable[None]]) -> int:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _loop, context: _loop_failed(runtime, context))
-    _install_signals(loop, runtime)
+    install_signals(runtime.component, runtime.stop)
     port = getattr(runtime.settings, f"{runtime.component}_settings").metrics_port
     try:
         async with serve_metrics(port, runtime.health) as runtime.metrics_port:
@@ -179,18 +180,19 @@ def _loop_failed(runtime: Runtime, context: dict[str, Any]) -> None:
     _log.error("unexpected_error", message=context.get("message"), exc_info=error)
 
 
-def _install_signals(loop: asyncio.AbstractEventLoop, runtime: Runtime) -> None:
-    received = 0
+def install_signals(name: str, stop: asyncio.Event) -> None:
+    """SIGTERM and SIGINT set `stop`; a second one ends the process at once with 1."""
+    loop = asyncio.get_running_loop()
 
     def on_signal(number: signal.Signals) -> None:
-        nonlocal received
-        received += 1
-        if received > 1:
-            sys.stderr.write(f"{runtime.component}: second signal, exits at once\n")
+        if received:
+            sys.stderr.write(f"{name}: second signal, exits at once\n")
             sys.stderr.flush()
             os._exit(EXIT_FAILED)
+        received.append(number)
         _log.info("signal", name=number.name)
-        runtime.stop.set()
+        stop.set()
 
+    received: list[signal.Signals] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)

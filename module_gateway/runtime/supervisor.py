@@ -1,0 +1,277 @@
+"""Starts processes, restarts with back-off what dies, and stops all of them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from module_gateway.protocol.errors import ConfigError
+from module_gateway.runtime.log import get_logger
+from module_gateway.runtime.process import EXIT_CONFIG, EXIT_FAILED, EXIT_OK, EXIT_USAGE
+from module_gateway.runtime.tasks import start_task, stop_tasks
+from module_gateway.runtime.terminal import LineSplitter, Terminal
+
+Addresses = Mapping[str, str]
+PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+READ_BYTES: Final = 64 * 1024
+
+_log = get_logger(__name__)
+_libc = ctypes.CDLL(None)  # before any fork: nothing is loaded between fork and exec
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One process to keep running.
+
+    Attributes:
+        command: makes the command line, anew for every start. A ConfigError from it means
+            that the component cannot run.
+        ready: asked again and again with the process id; its addresses once it does its job.
+        after: names of components that must be ready before the first start.
+        stop_rank: lower ranks are stopped first, equal ones together.
+        is_essential: without it the others make no sense.
+    """
+
+    name: str
+    command: Callable[[], Sequence[str]]
+    ready: Callable[[int], Awaitable[Addresses | None]]
+    after: tuple[str, ...] = ()
+    stop_rank: int = 0
+    is_essential: bool = True
+    environment: Callable[[], Mapping[str, str]] = field(default=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How patient the supervisor is. All durations in seconds."""
+
+    backoff_min_s: float = 0.2
+    backoff_max_s: float = 10.0
+    attempts: int = 5
+    """Starts in a row that do not become ready; then the component has failed for good."""
+    settled_s: float = 30.0
+    """After so long in service the back-off starts from its minimum again."""
+    ready_limit_s: float = 30.0
+    ready_poll_s: float = 0.05
+    stop_limit_s: float = 11.0
+    """A little more than a component's own limit for a clean stop (design 3.9)."""
+
+
+@dataclass(slots=True)
+class Running:
+    """What is known about one component."""
+
+    component: Component
+    process: asyncio.subprocess.Process | None = None
+    addresses: Addresses | None = None
+    failure: str = ""
+    exit_code: int = EXIT_OK
+    """Of the last process that ended by itself."""
+    starts: int = 0
+    is_ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Supervisor:
+    """Keeps a set of components running until it is asked to stop or an essential one fails."""
+
+    def __init__(
+        self, components: Sequence[Component], terminal: Terminal, policy: Policy | None = None
+    ) -> None:
+        self._terminal = terminal
+        self._policy = policy or Policy()
+        self._running = {item.name: Running(item) for item in components}
+        self._stopping = asyncio.Event()
+        self._given_up = asyncio.Event()
+
+    def addresses(self, name: str) -> Addresses:
+        """What `name` said when it became ready, empty before."""
+        running = self._running.get(name)
+        return (running.addresses or {}) if running is not None else {}
+
+    async def run(self, stop: asyncio.Event, on_ready: Callable[[], None]) -> int:
+        """Start everything, tell `on_ready` once when all are ready, run until `stop`.
+
+        Returns the exit code: 0, 78 when a configuration was refused, else 1 when any component
+        failed for good or had to be killed.
+        """
+        keepers = [
+            start_task(self._keep(running), f"keep-{name}", lambda *_: self._given_up.set())
+            for name, running in self._running.items()
+        ]
+        ready = start_task(self._announce(on_ready), "announce-ready")
+        waits = [
+            start_task(stop.wait(), "wait-for-stop"),
+            start_task(self._given_up.wait(), "wait-for-failure"),
+        ]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        self._stopping.set()
+        await stop_tasks([*waits, ready])
+        await self._stop_all()
+        await stop_tasks(keepers)
+        return self._report(has_crashed=any(_has_failed(task) for task in keepers))
+
+    async def _announce(self, on_ready: Callable[[], None]) -> None:
+        for running in self._running.values():
+            await running.is_ready.wait()
+        on_ready()
+
+    async def _keep(self, running: Running) -> None:
+        """The life of one component: wait, start, watch, reap, again."""
+        for name in running.component.after:
+            await self._running[name].is_ready.wait()
+        unready, delay_s = 0, self._policy.backoff_min_s
+        clock = asyncio.get_running_loop().time
+        while not self._stopping.is_set():
+            began = clock()
+            is_ready = await self._run_once(running)
+            if self._stopping.is_set():
+                return
+            unready = 0 if is_ready else unready + 1
+            if is_ready and clock() - began > self._policy.settled_s:
+                delay_s = self._policy.backoff_min_s
+            if self._is_hopeless(running, unready):
+                self._give_up(running)
+                return
+            _log.warning(
+                "component_died",
+                name=running.component.name,
+                exit_code=running.exit_code,
+                again_in_s=round(delay_s, 2),
+            )
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, self._policy.backoff_max_s)
+
+    def _is_hopeless(self, running: Running, unready: int) -> bool:
+        if running.failure:
+            return True
+        if running.exit_code == EXIT_CONFIG:
+            running.failure = "its configuration was refused"
+        elif running.exit_code == EXIT_USAGE:
+            running.failure = "its command line was refused"
+        elif unready >= self._policy.attempts:
+            running.failure = f"it did not become ready in {unready} starts; its own lines say why"
+        return bool(running.failure)
+
+    def _give_up(self, running: Running) -> None:
+        name = running.component.name
+        _log.error(
+            "component_failed", name=name, reason=running.failure, exit_code=running.exit_code
+        )
+        if running.component.is_essential:
+            self._given_up.set()
+        else:
+            running.is_ready.set()  # the rest is ready without it
+
+    async def _run_once(self, running: Running) -> bool:
+        """One process from start to reaping; whether it became ready meanwhile."""
+        running.starts += 1
+        try:
+            process = await self._start(running.component)
+        except (ConfigError, OSError) as error:
+            running.failure = str(error)
+            running.exit_code = EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED
+            return False
+        running.process = process
+        _log.debug("component_started", name=running.component.name, pid=process.pid)
+        if self._stopping.is_set():  # asked to stop while it was being started
+            _signal(process, signal.SIGTERM)
+        reading = start_task(self._show(running.component.name, process), "read-output")
+        watching = start_task(self._watch(running, process), "watch-readiness")
+        try:
+            running.exit_code = await process.wait()
+            await asyncio.wait([reading], timeout=1.0)  # grandchildren may hold the pipe
+        finally:
+            await stop_tasks([watching, reading])
+            if process.returncode is None:
+                _signal(process, signal.SIGKILL)
+            running.process = None
+            was_ready, running.addresses = running.addresses is not None, None
+        return was_ready
+
+    async def _start(self, component: Component) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *component.command(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={**os.environ, **component.environment()},
+            start_new_session=True,  # Ctrl-C is for the supervisor, which stops all in order
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )
+
+    async def _show(self, name: str, process: asyncio.subprocess.Process) -> None:
+        splitter = LineSplitter()
+        assert process.stdout is not None  # noqa: S101 - asked for a pipe
+        while received := await process.stdout.read(READ_BYTES):
+            for line in splitter.feed(received):
+                self._terminal.show(name, line)
+        for line in splitter.finish():
+            self._terminal.show(name, line)
+
+    async def _watch(self, running: Running, process: asyncio.subprocess.Process) -> None:
+        try:
+            async with asyncio.timeout(self._policy.ready_limit_s):
+                # Another process's progress: there is no event to wait for.
+                while (found := await running.component.ready(process.pid)) is None:  # noqa: ASYNC110
+                    await asyncio.sleep(self._policy.ready_poll_s)
+        except TimeoutError:
+            limit = self._policy.ready_limit_s
+            _log.error("component_not_ready", name=running.component.name, waited_s=limit)
+            _signal(process, signal.SIGKILL)
+            return
+        running.addresses = found
+        if running.is_ready.is_set():
+            _log.info("component_back", name=running.component.name, starts=running.starts)
+        running.is_ready.set()
+
+    async def _stop_all(self) -> None:
+        ranks = sorted({item.component.stop_rank for item in self._running.values()})
+        for rank in ranks:
+            same = [item for item in self._running.values() if item.component.stop_rank == rank]
+            await asyncio.gather(*(self._stop_one(item) for item in same))
+
+    async def _stop_one(self, running: Running) -> None:
+        process = running.process
+        if process is None:
+            return
+        _signal(process, signal.SIGTERM)
+        try:
+            async with asyncio.timeout(self._policy.stop_limit_s):
+                running.exit_code = await process.wait()
+        except TimeoutError:
+            running.failure = f"it did not stop within {self._policy.stop_limit_s:g} s"
+            _log.error("component_killed", name=running.component.name, reason=running.failure)
+            _signal(process, signal.SIGKILL)
+            running.exit_code = await process.wait()
+            return
+        if running.exit_code not in {EXIT_OK, -signal.SIGTERM}:
+            running.failure = running.failure or f"it stopped with exit code {running.exit_code}"
+
+    def _report(self, *, has_crashed: bool) -> int:
+        failed = [item for item in self._running.values() if item.failure]
+        for item in failed:
+            self._terminal.say(f"FAILED: {item.component.name}: {item.failure}")
+        if any(item.exit_code == EXIT_CONFIG for item in failed):
+            return EXIT_CONFIG
+        return EXIT_FAILED if failed or has_crashed else EXIT_OK
+
+
+def _has_failed(task: asyncio.Task[None]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is not None
+
+
+def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # it has just ended by itself
+        process.send_signal(number)
+
+
+def _die_with_parent() -> None:
+    """In the child: a supervisor that is killed leaves nothing running behind it."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
