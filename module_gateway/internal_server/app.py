@@ -16,6 +16,7 @@ from module_gateway.runtime.options import Once, add_common_options, load_settin
 from module_gateway.runtime.process import Runtime, run_process
 from module_gateway.runtime.settings import Settings
 from module_gateway.runtime.tasks import start_task, stop_tasks
+from module_gateway.runtime.watchdog import TimeLimit
 
 COMPONENT: Final = "internal_server"
 
@@ -82,7 +83,8 @@ async def serve(runtime: Runtime, fault: Fault) -> None:
         OSError: the listening address cannot be used.
     """
     settings = runtime.settings
-    modules = load_modules(settings.module_paths, settings.module_settings)
+    limit = TimeLimit(settings.module_handler_settings.module_time_limit_ms / 1000)
+    modules = load_modules(settings.module_paths, settings.module_settings, limit)
     bus = MqttBus(
         find_bus(settings.bus, runtime.state_dir, os.environ), f"{COMPONENT}-{os.getpid()}"
     )
