@@ -1,0 +1,302 @@
+"""The HTTP API and the page: what the control plane knows, and commands for devices.
+
+Every error is JSON: `{"error": "<one sentence>"}`. OpenAPI stands at /openapi.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from importlib.resources import files
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, FastAPI, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from starlette.exceptions import HTTPException
+
+from module_gateway.control_plane.decode import base64_command, json_command
+from module_gateway.control_plane.feed import Listener, TooManyListenersError
+from module_gateway.control_plane.guard import Guard
+from module_gateway.control_plane.records import VehicleName
+from module_gateway.control_plane.server import (
+    CommandRefusedError,
+    ControlPlane,
+    UnknownDeviceError,
+)
+from module_gateway.control_plane.store import StoreFullError
+from module_gateway.control_plane.views import (
+    CommandView,
+    DeviceView,
+    StatusView,
+    VehicleDetail,
+    VehicleView,
+    view_command,
+    view_device,
+    view_status,
+    view_vehicle,
+)
+from module_gateway.protocol.errors import StoreError
+from module_gateway.protocol.identity import Identity
+
+KEEP_ALIVE_S: Final = 15.0
+"""An idle event stream says something so often, so that both ends notice a dead connection."""
+
+MAX_VALID_S: Final = 3600.0
+MAX_HISTORY: Final = 1_000
+
+CONTENT_POLICY: Final = (
+    "default-src 'none'; connect-src 'self'; script-src 'self'; style-src 'self'; "
+    "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+Name = Annotated[str, Path(pattern="^[a-z0-9_]+$", max_length=256)]
+Module = Annotated[int, Path(alias="module", ge=-(2**31), lt=2**31)]
+DeviceType = Annotated[int, Path(alias="device_type", ge=0, lt=2**32)]
+Role = Annotated[str, Path(alias="role", max_length=256)]
+
+
+class ErrorView(BaseModel):
+    """Why a request was not served."""
+
+    error: str
+
+
+class PostedCommand(BaseModel):
+    """`command` is any JSON value, or `base64` any bytes: exactly one of them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    command: Any = None
+    base64: str | None = None
+    valid_for_s: float | None = Field(default=None, gt=0, le=MAX_VALID_S)
+    """How long it may wait for its device; nothing stale moves a vehicle."""
+
+    @model_validator(mode="after")
+    def _is_one_command(self) -> PostedCommand:
+        if ("command" in self.model_fields_set) == (self.base64 is not None):
+            raise ValueError('give either "command" (any JSON) or "base64" (text)')
+        return self
+
+    def to_bytes(self) -> bytes:
+        """What goes to the device.
+
+        Raises:
+            ValueError: no base64, or a JSON value that cannot be written.
+        """
+        if self.base64 is not None:
+            return base64_command(self.base64)
+        return json_command(self.command)
+
+
+def create_app(control_plane: ControlPlane, *, bound_host: str = "127.0.0.1") -> FastAPI:
+    """The web application on `control_plane`, which somebody else runs."""
+    settings = control_plane.settings
+    app = FastAPI(
+        title="Module Gateway control plane",
+        version="1",
+        docs_url=None,  # the interactive pages load scripts from elsewhere
+        redoc_url=None,
+        responses={404: {"model": ErrorView}, 422: {"model": ErrorView}},
+    )
+    app.include_router(_vehicle_routes(control_plane), prefix="/api/v1")
+    app.include_router(_device_routes(control_plane), prefix="/api/v1")
+    app.include_router(_event_routes(control_plane), prefix="/api/v1")
+    app.include_router(_page_routes(control_plane))
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(StoreError, _answer_store_error)
+    app.add_middleware(
+        Guard,
+        allowed_hosts={*settings.allowed_hosts, bound_host},
+        body_bytes=settings.body_bytes,
+    )
+    return app
+
+
+def _vehicle_routes(control_plane: ControlPlane) -> APIRouter:
+    router = APIRouter(tags=["vehicles"])
+    store, decoder = control_plane.store, control_plane.decoder
+
+    @router.get("/vehicles")
+    async def list_vehicles() -> list[VehicleView]:
+        """All vehicles that were ever heard, by name."""
+        return [view_vehicle(record) for record in await store.vehicles()]
+
+    @router.get("/vehicles/{company}/{vehicle}")
+    async def show_vehicle(company: Name, vehicle: Name) -> VehicleDetail:
+        """One vehicle and its devices with their last statuses."""
+        name = VehicleName(company, vehicle)
+        record = await store.vehicle(name)
+        if record is None:
+            raise HTTPException(404, f"no vehicle {name} was ever heard")
+        devices = [view_device(device, decoder) for device in await store.devices(name)]
+        return VehicleDetail(**view_vehicle(record).model_dump(), devices=devices)
+
+    @router.get("/commands/{command_id}")
+    async def show_command(command_id: str) -> CommandView:
+        """How far a posted command has come."""
+        record = await store.command(command_id)
+        if record is None:
+            raise HTTPException(404, f"no command {command_id[:64]!r} is remembered")
+        return view_command(record, decoder)
+
+    return router
+
+
+def _device_routes(control_plane: ControlPlane) -> APIRouter:
+    router = APIRouter(
+        prefix="/vehicles/{company}/{vehicle}/devices/{module}/{device_type}", tags=["devices"]
+    )
+    store, decoder = control_plane.store, control_plane.decoder
+
+    @router.get("/{role:path}/history")
+    async def list_history(
+        company: Name,
+        vehicle: Name,
+        module: Module,
+        device_type: DeviceType,
+        role: Role,
+        limit: Annotated[int, Query(ge=1, le=MAX_HISTORY)] = 100,
+        since: Annotated[int | None, Query(ge=0)] = None,
+    ) -> list[StatusView]:
+        """Remembered statuses, oldest first.
+
+        The first `limit` received at or after `since` (Unix milliseconds), or the last `limit`.
+        """
+        name, identity = VehicleName(company, vehicle), Identity(module, device_type, role)
+        await _device(control_plane, name, identity)
+        records = await store.history(name, identity, since, limit)
+        return [view_status(record, module, decoder) for record in records]
+
+    @router.post(
+        "/{role:path}/commands",
+        status_code=202,
+        responses={429: {"model": ErrorView}, 413: {"model": ErrorView}},
+    )
+    async def post_command(
+        company: Name,
+        vehicle: Name,
+        module: Module,
+        device_type: DeviceType,
+        role: Role,
+        posted: PostedCommand,
+    ) -> CommandView:
+        """Queue a command; it leaves as soon as its device is connected. Ask for it by its id."""
+        name, identity = VehicleName(company, vehicle), Identity(module, device_type, role)
+        valid_for_s = posted.valid_for_s or control_plane.settings.command_valid_ms / 1000
+        try:
+            command = posted.to_bytes()
+        except ValueError as error:
+            raise HTTPException(422, f"the command cannot be used: {error}") from error
+        try:
+            record = await control_plane.post_command(name, identity, command, valid_for_s)
+        except UnknownDeviceError as error:
+            raise HTTPException(404, str(error)) from error
+        except CommandRefusedError as error:
+            raise HTTPException(422, str(error)) from error
+        except StoreFullError as error:
+            raise HTTPException(429, str(error)) from error
+        return view_command(record, decoder)
+
+    @router.get("/{role:path}")
+    async def show_device(
+        company: Name, vehicle: Name, module: Module, device_type: DeviceType, role: Role
+    ) -> DeviceView:
+        """One device with its last status and its last error."""
+        name, identity = VehicleName(company, vehicle), Identity(module, device_type, role)
+        return await _device(control_plane, name, identity)
+
+    return router
+
+
+def _event_routes(control_plane: ControlPlane) -> APIRouter:
+    router = APIRouter(tags=["events"])
+
+    @router.get("/events", response_class=StreamingResponse)
+    async def listen() -> StreamingResponse:
+        """Server-sent events from now on: session, status, repeat, device, command.
+
+        A listener that does not keep up gets a last event `dropped`; `closed` announces our end.
+        """
+        try:
+            listener = control_plane.feed.listen()
+        except TooManyListenersError as error:
+            raise HTTPException(503, str(error)) from error
+        return StreamingResponse(
+            _stream(control_plane, listener),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store"},
+        )
+
+    return router
+
+
+def _page_routes(control_plane: ControlPlane) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+    web = files("module_gateway.control_plane.web")
+    page = (web / "index.html").read_text(encoding="utf-8")
+    script = (web / "page.js").read_text(encoding="utf-8")
+    style = (web / "page.css").read_text(encoding="utf-8")
+
+    @router.get("/")
+    async def show_page() -> HTMLResponse:
+        return HTMLResponse(page, headers={"Content-Security-Policy": CONTENT_POLICY})
+
+    @router.get("/page.js")
+    async def show_script() -> HTMLResponse:
+        return HTMLResponse(script, media_type="text/javascript")
+
+    @router.get("/page.css")
+    async def show_style() -> HTMLResponse:
+        return HTMLResponse(style, media_type="text/css")
+
+    @router.get("/healthz")
+    async def show_health() -> dict[str, bool]:
+        return {"alive": True, "broker_connected": control_plane.is_link_up}
+
+    return router
+
+
+async def _device(control_plane: ControlPlane, name: VehicleName, identity: Identity) -> DeviceView:
+    record = await control_plane.store.device(name, identity)
+    if record is None:
+        raise HTTPException(404, f"vehicle {name} never had a device {str(identity)[:64]!r}")
+    return view_device(record, control_plane.decoder)
+
+
+async def _stream(control_plane: ControlPlane, listener: Listener) -> AsyncIterator[str]:
+    """The text of one event stream; a comment now and then while there is nothing to say."""
+    try:
+        yield ": listening\n\n"
+        while True:
+            news = await listener.next(KEEP_ALIVE_S)
+            if news is not None:
+                yield f"event: {news.kind}\ndata: {news.content}\n\n"
+            elif listener.is_ended:
+                return
+            else:
+                yield ": nothing new\n\n"
+    finally:
+        control_plane.feed.leave(listener)
+
+
+async def _answer_http_error(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        raise error
+    headers = dict(error.headers) if error.headers else None
+    return JSONResponse({"error": str(error.detail)}, error.status_code, headers)
+
+
+async def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    sentences = []
+    for problem in error.errors()[:5]:
+        where = ".".join(str(part) for part in problem["loc"])
+        sentences.append(f"{where}: {problem['msg']}")
+    return JSONResponse({"error": "; ".join(sentences)[:1000]}, 422)
+
+
+async def _answer_store_error(_request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": f"the store does not answer: {error}"[:1000]}, 503)

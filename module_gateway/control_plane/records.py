@@ -1,0 +1,93 @@
+"""What the store remembers, as whoever reads it gets it. Times are Unix milliseconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from module_gateway.control_plane.events import CommandState
+from module_gateway.protocol.external import Position
+from module_gateway.protocol.identity import Device, Identity
+
+
+class VehicleName(NamedTuple):
+    """Company and vehicle name; both match NAME_PATTERN."""
+
+    company: str
+    vehicle: str
+
+    def __str__(self) -> str:
+        return f"{self.company}/{self.vehicle}"
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRecord:
+    """One applied status. `number` counts the statuses of its device from 1."""
+
+    number: int
+    received_unix_ms: int
+    state: int
+    status: bytes
+    error: bytes | None = None
+    time_unix_ms: int = 0
+    """When the gateway recorded it, 0 when it did not say."""
+    position: Position | None = None
+    is_replayed: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        """Payload bytes."""
+        return len(self.status) + len(self.error or b"")
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRecord:
+    """One device and its latest news. `statuses` were applied, `repeats` recognised."""
+
+    device: Device
+    first_seen_unix_ms: int
+    last_seen_unix_ms: int
+    is_connected: bool = False
+    last_status: StatusRecord | None = None
+    last_error: StatusRecord | None = None
+    """The last status that came with an error aggregate."""
+    statuses: int = 0
+    repeats: int = 0
+
+    @property
+    def identity(self) -> Identity:
+        """Its identity."""
+        return self.device.identity
+
+
+@dataclass(frozen=True, slots=True)
+class VehicleRecord:
+    """One vehicle. Without a session, `end_reason` says why the last one ended."""
+
+    name: VehicleName
+    first_seen_unix_ms: int
+    last_seen_unix_ms: int
+    session_id: str | None = None
+    is_ready: bool = False
+    """The session's connect sequence is complete."""
+    sessions: int = 0
+    end_reason: str = ""
+    devices: int = 0
+    devices_connected: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRecord:
+    """One posted command."""
+
+    command_id: str
+    vehicle: VehicleName
+    identity: Identity
+    command: bytes
+    state: CommandState
+    created_unix_ms: int
+    changed_unix_ms: int
+    expires_unix_ms: int
+    counter: int | None = None
+    response: int | None = None
+    """The gateway's number, None while there is none."""

@@ -1,0 +1,1 @@
+"""The page that the control plane shows: three static files, nothing from elsewhere."""
