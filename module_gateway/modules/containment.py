@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Final
+from typing import Final, cast
 
 from pydantic import BaseModel
 
@@ -100,11 +100,12 @@ class ContainedModule:
         result = self._ask(function, arguments)
         if type(result) is bytes and len(result) <= MAX_RESULT_BYTES:
             return result
-        if not isinstance(result, bytes | bytearray | memoryview):
+        # Of its type, because an object may lie about its class, or raise when asked.
+        if not issubclass(type(result), bytes | bytearray | memoryview):
             raise ModuleError(f"{self.name}.{function} returned {_type_of(result)}, not bytes")
         try:
-            view = memoryview(result)
-        except ValueError as failure:  # it was released before it was returned
+            view = memoryview(cast("bytes", result))
+        except Exception as failure:  # an edge: a view that was released, a buffer that raises
             raise ModuleError(f"{self.name}.{function} returned unusable bytes") from failure
         if view.nbytes > MAX_RESULT_BYTES:
             raise ModuleError(
@@ -140,9 +141,12 @@ def clean_detail(text: str) -> str:
 def _text_of(failure: BaseException) -> str:
     try:
         return clean_detail(str(failure))
-    except Exception:  # noqa: BLE001  # an edge: a module's exception may fail to describe itself
+    except BaseException:  # noqa: BLE001  # an edge: an exception may fail to describe itself
         return "(no text)"
 
 
 def _type_of(value: object) -> str:
-    return clean_detail(type(value).__name__)
+    try:
+        return clean_detail(type(value).__name__)
+    except Exception:  # noqa: BLE001  # an edge: a metaclass may do anything
+        return "(no name)"

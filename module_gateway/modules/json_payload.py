@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Iterator
 from typing import Final, NoReturn, TypeGuard
 
 from module_gateway.protocol.errors import ModuleError
@@ -69,14 +70,17 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _is_too_deep(value: Json) -> bool:
     level: list[Json] = [value]
-    for _ in range(MAX_DEPTH + 1):
-        inner: list[Json] = []
-        for container in level:
-            if isinstance(container, dict):
-                inner.extend(container.values())
-            elif isinstance(container, list):
-                inner.extend(container)
-        if not inner:
+    for _ in range(MAX_DEPTH):
+        level = [inner for outer in level for inner in _containers(outer)]
+        if not level:
             return False
-        level = inner
-    return any(isinstance(rest, list | dict) for rest in level)
+    return True
+
+
+def _containers(outer: Json) -> Iterator[Json]:
+    contents: Iterable[Json] = ()
+    if isinstance(outer, dict):
+        contents = outer.values()
+    elif isinstance(outer, list):
+        contents = outer
+    return (inner for inner in contents if isinstance(inner, list | dict))

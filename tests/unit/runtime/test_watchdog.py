@@ -1,0 +1,247 @@
+"""The time limit for code that does not cooperate."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+import timeit
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+import uvloop
+from structlog.testing import capture_logs
+
+from module_gateway.modules.containment import ContainedModule, ModuleHung
+from module_gateway.modules.transparent import TransparentModule
+from module_gateway.protocol.errors import ModuleError, Reason
+from module_gateway.runtime.watchdog import TimeLimit
+
+LIMIT_S = 0.02
+
+
+def spin() -> None:
+    while True:
+        pass
+
+
+def sleep() -> None:
+    time.sleep(60)
+
+
+def swallow() -> None:
+    while True:
+        try:
+            time.sleep(60)
+        except Exception:  # noqa: BLE001  # what bad modules do
+            continue
+
+
+def swallow_once() -> None:
+    try:
+        spin()
+    except BaseException:  # noqa: BLE001  # what worse modules do
+        spin()
+
+
+def recurse_in_finally() -> None:
+    try:
+        spin()
+    finally:
+        spin()
+
+
+ENDLESS = pytest.mark.parametrize("body", [spin, sleep, swallow, swallow_once, recurse_in_finally])
+
+
+def alarm_state() -> tuple[Any, float]:
+    return signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)[1]
+
+
+@pytest.fixture
+def no_timer() -> Any:
+    """As in production: nobody else uses the alarm (pytest's own time limit does)."""
+    handler = signal.getsignal(signal.SIGALRM)
+    before = signal.setitimer(signal.ITIMER_REAL, 0.0)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0.0)
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, *before)
+
+
+@ENDLESS
+def test_endless_body_is_left(body: Callable[[], None]) -> None:
+    limit = TimeLimit(LIMIT_S)
+    with pytest.raises(ModuleHung), limit():
+        body()
+
+
+@ENDLESS
+def test_endless_body_is_left_when_nobody_else_uses_the_alarm(
+    no_timer: None, body: Callable[[], None]
+) -> None:
+    limit = TimeLimit(LIMIT_S)
+    for _ in range(2):
+        with pytest.raises(ModuleHung), limit():
+            body()
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@ENDLESS
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_endless_body_is_left_inside_an_event_loop(
+    no_timer: None, body: Callable[[], None], run: Callable[[Any], None]
+) -> None:
+    async def main() -> None:
+        limit = TimeLimit(LIMIT_S)
+        loop = asyncio.get_running_loop()
+        for _ in range(2):
+            with pytest.raises(ModuleHung), limit():
+                body()
+            # The loop still has its timers and its wake-ups.
+            async with asyncio.timeout(5):
+                await asyncio.sleep(0.001)
+                await loop.run_in_executor(None, time.sleep, 0)
+
+    run(main())
+
+
+def test_quick_body_is_left_alone(no_timer: None) -> None:
+    limit = TimeLimit(LIMIT_S)
+    for _ in range(3):
+        with limit():
+            pass
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    time.sleep(LIMIT_S * 2)  # nothing fires any more
+
+
+def test_failure_of_the_body_passes_and_disarms(no_timer: None) -> None:
+    limit = TimeLimit(LIMIT_S)
+    with pytest.raises(ZeroDivisionError), limit():
+        _ = 1 / 0
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_timer_and_handler_of_another_run_on(no_timer: None) -> None:
+    rung: list[int] = []
+
+    def ring(number: int, _frame: FrameType | None) -> None:
+        rung.append(number)
+
+    signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, 10.0, 7.0)
+    limit = TimeLimit(LIMIT_S)
+    with pytest.raises(ModuleHung), limit():
+        spin()
+    left_s, interval_s = signal.getitimer(signal.ITIMER_REAL)
+    assert signal.getsignal(signal.SIGALRM) is ring
+    assert 5.0 < left_s <= 10.0 - LIMIT_S + 0.001
+    assert interval_s == 7.0
+    assert rung == []
+
+
+def test_timer_that_ran_out_meanwhile_fires_afterwards(no_timer: None) -> None:
+    rung = threading.Event()
+    signal.signal(signal.SIGALRM, lambda *_: rung.set())
+    signal.setitimer(signal.ITIMER_REAL, LIMIT_S / 2)
+    limit = TimeLimit(LIMIT_S)
+    with pytest.raises(ModuleHung), limit():
+        spin()
+    assert rung.wait(5)
+
+
+def test_inner_limit_ends_the_inner_body_only(no_timer: None) -> None:
+    outer, inner = TimeLimit(30.0), TimeLimit(LIMIT_S)
+    with outer():
+        with pytest.raises(ModuleHung), inner():
+            spin()
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 20.0
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_outer_limit_ends_the_inner_body_too(no_timer: None) -> None:
+    outer, inner = TimeLimit(LIMIT_S), TimeLimit(30.0)
+    reached: list[str] = []
+
+    def body() -> None:
+        with pytest.raises(ModuleHung), inner():
+            spin()
+        reached.append("after the inner body")
+        spin()
+
+    with pytest.raises(ModuleHung), outer():
+        body()
+    assert reached == ["after the inner body"]
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_same_limit_may_be_nested(no_timer: None) -> None:
+    limit = TimeLimit(LIMIT_S)
+    with pytest.raises(ModuleHung), limit(), limit(), limit():
+        spin()
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_late_alarm_outside_of_a_body_is_ignored(no_timer: None) -> None:
+    with TimeLimit(LIMIT_S)():
+        pass
+    signal.raise_signal(signal.SIGALRM)
+
+
+def test_late_alarm_of_an_earlier_body_does_not_end_the_next(no_timer: None) -> None:
+    with TimeLimit(30.0)():
+        signal.raise_signal(signal.SIGALRM)
+
+
+def test_outside_of_the_main_thread_there_is_no_limit_and_one_warning() -> None:
+    limit = TimeLimit(0.001)
+    finished: list[int] = []
+
+    def work() -> None:
+        for number in range(3):
+            with limit():
+                time.sleep(0.005)
+            finished.append(number)
+
+    with capture_logs() as lines:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(10)
+    assert finished == [0, 1, 2]
+    assert [line["event"] for line in lines] == ["time_limit_absent"]
+
+
+@pytest.mark.parametrize("limit_s", [0, -1, 0.0])
+def test_limit_must_be_positive(limit_s: float) -> None:
+    with pytest.raises(ValueError, match="positive"):
+        TimeLimit(limit_s)
+
+
+def test_module_that_hangs_costs_its_caller_the_limit_and_a_module_error() -> None:
+    class Hanging(TransparentModule):
+        def aggregate_status(self, current: bytes, new: bytes, device_type: int) -> bytes:
+            while new == b"hang":
+                pass
+            return new
+
+    module = ContainedModule(Hanging(), limit=TimeLimit(LIMIT_S))
+    with pytest.raises(ModuleError) as caught:
+        module.aggregate_status(b"", b"hang", 0)
+    assert caught.value.reason is Reason.MODULE_HUNG
+    assert module.aggregate_status(b"", b"go on", 0) == b"go on"
+
+
+def test_limit_costs_less_than_ten_microseconds(no_timer: None) -> None:
+    limit = TimeLimit(1.0)
+
+    def body() -> None:
+        with limit():
+            pass
+
+    calls = 2_000
+    best_s = min(timeit.repeat(body, number=calls, repeat=10)) / calls
+    assert best_s < 10e-6
