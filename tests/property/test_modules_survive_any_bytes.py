@@ -57,13 +57,13 @@ KNOWN = [
     pb.AutonomyStatus(state=pb.AutonomyStatus.IN_STOP, nextStop=pb.Station()).SerializeToString(),
     pb.AutonomyCommand(stops=[pb.Station(name="A")]).SerializeToString(),
 ]
-WORDS = st.sampled_from(
-    (
-        "state telemetry speed nextStop stops action route finishedStops pressed lit_up "
-        "inNum inSt outNum outErr outSt butPr actType aggregatedButtonPresses total_statuses "
-        "IN_STOP DRIVE START"
-    ).split()
-)
+# fmt: off
+WORDS = st.sampled_from([
+    "state", "telemetry", "speed", "nextStop", "stops", "action", "route", "finishedStops",
+    "pressed", "lit_up", "inNum", "inSt", "outNum", "outErr", "outSt", "butPr", "actType",
+    "aggregatedButtonPresses", "total_statuses", "IN_STOP", "DRIVE", "START",
+])
+# fmt: on
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | WORDS,
     lambda inner: (
