@@ -69,7 +69,8 @@ def mosquitto_conf(*, bus: Path | None, tcp_port: int | None, user: str | None) 
         "max_inflight_messages 0",
         "max_queued_messages 0",
         f"max_queued_bytes {QUEUE_BYTES}",
-        "set_tcp_nodelay true",
+        # On a Unix socket it cannot be set, and Mosquitto would warn at each connection.
+        *(["set_tcp_nodelay true"] if bus is None else []),
         "connection_messages false",
         "log_dest stdout",
         "log_timestamp false",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -185,3 +186,22 @@ def _without_secrets(key: str, value: Any) -> Any:  # noqa: ANN401 - any JSON va
             return HIDDEN
         case _:
             return value
+
+
+def changed_settings(settings: Settings) -> dict[str, Any]:
+    """Of `effective_configuration`, what is not the default, as `section.key: value`."""
+    return dict(_differences("", effective_configuration(settings), _DEFAULTS))
+
+
+def _differences(
+    prefix: str, found: dict[str, Any], default: dict[str, Any]
+) -> Iterator[tuple[str, Any]]:
+    for key, value in found.items():
+        usual = default.get(key)
+        if isinstance(value, dict) and isinstance(usual, dict) and usual:
+            yield from _differences(f"{prefix}{key}.", value, usual)
+        elif value != usual:
+            yield f"{prefix}{key}", value
+
+
+_DEFAULTS: Final = Settings().model_dump(mode="json", by_alias=True)

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import MutableMapping
 from pathlib import Path
-from typing import Any, Final, TextIO, cast
+from typing import Any, Final, Protocol, cast
 
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
@@ -27,6 +27,13 @@ FILE_ROTATIONS: Final = 5  # fleet-protocol 5.1
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 MAX_VALUE_CHARS: Final = 4096  # an event field is a fact, not a document
 HANDLER_NAME: Final = "module-gateway"
+
+
+class Console(Protocol):
+    """As much of a text stream as log lines need."""
+
+    def write(self, text: str, /) -> object: ...
+    def isatty(self) -> bool: ...
 
 
 def clean_text(text: object, max_chars: int = 64) -> str:
@@ -70,6 +77,14 @@ def _escape_fields(
     return event_dict
 
 
+def _for_people(
+    _logger: object, _method: str, event_dict: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """The field `in_full` is for machines: text leaves it out."""
+    event_dict.pop("in_full", None)
+    return event_dict
+
+
 def get_logger(name: str) -> FilteringBoundLogger:
     """The logger of one module; pass `__name__`. Usable before and after `configure`."""
     return cast("FilteringBoundLogger", structlog.get_logger(name))
@@ -81,7 +96,7 @@ def level_number(level: str) -> int:
     return int(getattr(logging, level.upper())) if known else logging.DEBUG
 
 
-def configure(settings: Logging, component: str, stream: TextIO | None = None) -> None:
+def configure(settings: Logging, component: str, stream: Console | None = None) -> None:
     """Send all log lines of this process where `settings` say; may be called again.
 
     `stream` is the console, standard error by default.
@@ -89,7 +104,7 @@ def configure(settings: Logging, component: str, stream: TextIO | None = None) -
     Raises:
         ConfigError: the log file's folder does not exist or cannot be written.
     """
-    console = stream if stream is not None else sys.stderr
+    console: Console = stream if stream is not None else sys.stderr
     handlers: list[logging.Handler] = []
     if settings.console.use:
         is_terminal = console.isatty()
@@ -140,6 +155,7 @@ def _prepare(
     if is_json:
         chain += [name_component, structlog.processors.JSONRenderer(default=str)]
     else:
+        chain.append(_for_people)
         chain.append(
             structlog.dev.ConsoleRenderer(
                 colors=is_coloured,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from module_gateway.protocol.errors import ConfigError, GatewayError
-from module_gateway.runtime.config import effective_configuration
+from module_gateway.runtime.config import changed_settings, effective_configuration
 from module_gateway.runtime.health import STARTED, Health
 from module_gateway.runtime.log import configure, get_logger
 from module_gateway.runtime.metrics import HOST, UNEXPECTED_ERRORS, serve_metrics
@@ -91,11 +91,17 @@ def run_process(
         return EXIT_CONFIG
     _raise_file_limit()
     if not os.environ.get(SUPERVISED):
-        for notice in settings.notices:
-            _log.warning("configuration_notice", notice=notice)
-        _log.info("configuration", settings=effective_configuration(settings))
+        log_configuration(settings)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_run(Runtime(component, settings, state_dir), main))
+
+
+def log_configuration(settings: Settings) -> None:
+    """Notices about the file, and what is in force, without secrets."""
+    for notice in settings.notices:
+        _log.warning("configuration_notice", notice=notice)
+    in_full = effective_configuration(settings)
+    _log.info("configuration", changed=changed_settings(settings), in_full=in_full)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -1,0 +1,198 @@
+"""Which processes make up a gateway on one machine, and how each is started."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import module_gateway
+from module_gateway.bus.location import BusLocation, find_bus
+from module_gateway.runtime.broker import LOOPBACK, is_told_where, plan_bus, plan_upstream
+from module_gateway.runtime.log import get_logger
+from module_gateway.runtime.process import SUPERVISED
+from module_gateway.runtime.settings import Settings
+from module_gateway.runtime.state import read_run_note
+from module_gateway.runtime.supervisor import Addresses, Component
+
+CONNECT_TIMEOUT_S: Final = 1.0
+BUS_BROKER: Final = "bus_broker"
+UPSTREAM_BROKER: Final = "upstream_broker"
+COMMANDS: Final = {
+    "module_handler": "module-handler",
+    "internal_server": "internal-server",
+    "external_client": "external-client",
+    "control_plane": "control-plane",
+}
+STOP_RANKS: Final = {
+    "internal_server": 1,  # first nothing new comes in
+    "external_client": 2,  # then upstream is told, by what the handler still has
+    "module_handler": 3,
+    "control_plane": 4,
+    UPSTREAM_BROKER: 5,
+    BUS_BROKER: 5,
+}
+SOURCE_FOLDER: Final = str(Path(module_gateway.__file__).parent.parent)
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualDevice:
+    """One device of the demo; a process of the lab."""
+
+    name: str
+    module: str
+    role: str
+    device_type: int
+    period: str = "1s"
+
+
+DEMO_DEVICES: Final = (
+    VirtualDevice("device_button", "car_accessory", "left_button", 0),
+    VirtualDevice("device_car", "mission", "autonomy", 1),
+    VirtualDevice("device_io", "io", "testing_plc", 1),
+)
+
+
+@dataclass(slots=True)
+class Composition:
+    """Makes the components of one run; knows where the bus is once its broker was started."""
+
+    settings: Settings
+    state_dir: Path
+    environ: Mapping[str, str]
+    common: Sequence[str]
+    """Options that every component of ours gets."""
+    server_options: Sequence[str] = ()
+    is_demo: bool = False
+    is_own_bus: bool = field(init=False)
+    bus: BusLocation = field(init=False)
+    _bus_environment: Mapping[str, str] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.is_own_bus = not is_told_where(self.settings.bus, self.environ)
+        self.bus = find_bus(self.settings.bus, self.state_dir, self.environ)
+
+    def components(self, addresses: Callable[[str], Addresses]) -> list[Component]:
+        """All of them in the order of starting. `addresses` tells what one said when ready."""
+        brokers = [self._bus_broker()] if self.is_own_bus else []
+        names = ["module_handler", "internal_server", "external_client"]
+        if self.is_demo:
+            brokers.append(self._upstream_broker())
+            names.insert(0, "control_plane")
+        after = tuple(broker.name for broker in brokers)
+        ours = [self._of_ours(name, after) for name in names]
+        devices = DEMO_DEVICES if self.is_demo else ()
+        return [*brokers, *ours, *(self._device(device, addresses) for device in devices)]
+
+    def _of_ours(self, name: str, after: tuple[str, ...]) -> Component:
+        options = self.server_options if name == "internal_server" else ()
+        command = (*_python("module_gateway"), COMMANDS[name], *self.common, *options)
+
+        async def ready(pid: int) -> Addresses | None:
+            note = read_run_note(self.state_dir, name)
+            return note.addresses if note is not None and note.pid == pid else None
+
+        return Component(
+            name, lambda: command, ready, after, STOP_RANKS[name], environment=self._environment
+        )
+
+    def _environment(self) -> Mapping[str, str]:
+        """The components find our modules from any folder and our bus without a search."""
+        paths = [SOURCE_FOLDER, self.environ.get("PYTHONPATH", "")]
+        return {
+            SUPERVISED: "1",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            **self._bus_environment,
+        }
+
+    def _bus_broker(self) -> Component:
+        def command() -> Sequence[str]:
+            plan = plan_bus(self.state_dir, self.environ)
+            self.bus, self._bus_environment = plan.location, plan.environment
+            if plan.notice:
+                _log.warning("bus_broker", notice=plan.notice)
+            return plan.command
+
+        return Component(
+            BUS_BROKER,
+            command,
+            lambda _pid: _reachable(self.bus),
+            stop_rank=STOP_RANKS[BUS_BROKER],
+            environment=self._environment,
+        )
+
+    def _upstream_broker(self) -> Component:
+        port = self.settings.control_plane_settings.broker_port
+
+        def command() -> Sequence[str]:
+            plan = plan_upstream(self.state_dir, port, self.environ)
+            if plan.notice:
+                _log.warning("upstream_broker", notice=plan.notice)
+            return plan.command
+
+        return Component(
+            UPSTREAM_BROKER,
+            command,
+            lambda _pid: _reachable(BusLocation(None, LOOPBACK, port)),
+            stop_rank=STOP_RANKS[UPSTREAM_BROKER],
+            environment=self._environment,
+        )
+
+    def _device(self, device: VirtualDevice, addresses: Callable[[str], Addresses]) -> Component:
+        def command() -> Sequence[str]:
+            host, port = device_address(addresses("internal_server"), self.settings)
+            return (
+                *_python("fleet_lab"),
+                *("device", "--host", host, "--port", str(port), "--module", device.module),
+                *("--role", device.role, "--type", str(device.device_type)),
+                *("--period", device.period, "--priority", "0", "--name", device.role, "--wait"),
+            )
+
+        async def ready(_pid: int) -> Addresses | None:
+            return {}
+
+        return Component(
+            device.name,
+            command,
+            ready,
+            ("internal_server", "module_handler"),
+            stop_rank=0,
+            is_essential=False,
+            environment=self._environment,
+        )
+
+
+def device_address(said: Addresses, settings: Settings) -> tuple[str, int]:
+    """Where a device of this machine connects to: what the internal server said, or should say."""
+    host, _, port = said.get("devices", "").rpartition(":")
+    if not port.isdigit():
+        return LOOPBACK, settings.internal_server_settings.port
+    return (LOOPBACK if host in {"", "0.0.0.0", "::"} else host), int(port)  # noqa: S104
+
+
+def _python(module: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", module)
+
+
+def _reachable(location: BusLocation) -> Awaitable[Addresses | None]:
+    return _connect(location)
+
+
+async def _connect(location: BusLocation) -> Addresses | None:
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            if location.socket is not None:
+                _, writer = await asyncio.open_unix_connection(location.socket)
+            else:
+                _, writer = await asyncio.open_connection(location.host, location.port)
+    except (OSError, TimeoutError):
+        return None
+    writer.close()
+    return {"mqtt": str(location)}
