@@ -170,7 +170,8 @@ class MqttConnection:
         for waiting in (self._up, *self._confirmations.values()):
             if not waiting.done():
                 waiting.set_exception(BusError(reason))
-        self._up.exception()  # seen: nobody waits for it when the connection was up
+        if not self._up.cancelled():
+            self._up.exception()  # seen: nobody may be waiting for it any more
 
     def close(self) -> None:
         """Say DISCONNECT as far as the socket takes it, then end it."""

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+
+from module_gateway.bus.location import BusLocation
+from module_gateway.bus.mqtt_connection import MqttConnection, open_socket
+from module_gateway.protocol.errors import BusError
+from tests.unit.bus.scripted_broker import Client, scripted, until_it_leaves
+
+TOPIC = "mg/1/server/1"
+
+
+class Owner:
+    def __init__(self) -> None:
+        self.ups = 0
+        self.messages: list[tuple[str, bytes]] = []
+
+    def on_up(self) -> None:
+        self.ups += 1
+
+    def on_message(self, topic: str, payload: bytes) -> None:
+        self.messages.append((topic, payload))
+
+
+async def accept_and_serve(client: Client) -> None:
+    await client.accept()
+    await until_it_leaves(client)
+
+
+async def connected(path: Path, owner: Owner) -> MqttConnection:
+    stream = await open_socket(BusLocation(path))
+    connection = MqttConnection(stream, "test", (TOPIC,), owner.on_up, owner.on_message)
+    await connection.open(keepalive_s=5)
+    return connection
+
+
+async def test_tcp_sockets_have_nodelay_set() -> None:
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        stream = await open_socket(BusLocation(None, "127.0.0.1", port))
+        with stream:
+            assert stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+            assert not stream.getblocking()
+
+
+async def test_where_nobody_listens_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r".+"):
+        await open_socket(BusLocation(tmp_path / "nobody.sock"))
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        with pytest.raises(OSError, match=r".+"):
+            await open_socket(BusLocation(None, "127.0.0.1", unused.getsockname()[1]))
+
+
+async def test_a_lost_connection_frees_everything_and_says_why_once(tmp_path: Path) -> None:
+    owner = Owner()
+    async with scripted(tmp_path / "s", accept_and_serve):
+        connection = await connected(tmp_path / "s", owner)
+        descriptor = connection._stream.fileno()
+        connection.lose("first")
+        connection.lose("second")
+        connection.close()
+        assert "first" == await connection.live()
+        assert -1 == connection._stream.fileno()
+        loop = asyncio.get_running_loop()
+        assert not loop.remove_reader(descriptor)
+        assert not loop.remove_writer(descriptor)
+        with pytest.raises(BusError, match="first"):
+            await connection.publish(TOPIC, b"")
+    assert owner.ups == 1
+
+
+async def test_losing_it_fails_every_publish_that_waits(tmp_path: Path) -> None:
+    async def swallow(client: Client) -> None:
+        await client.accept()
+        await client.reader.read()
+
+    async with scripted(tmp_path / "s", swallow):
+        connection = await connected(tmp_path / "s", Owner())
+        waiting = [asyncio.create_task(connection.publish(TOPIC, b"x")) for _ in range(3)]
+        await asyncio.sleep(0)
+        connection.lose("gone")
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert ["gone"] * 3 == [str(outcome) for outcome in outcomes]
+    assert all(isinstance(outcome, BusError) for outcome in outcomes)
+    assert {} == connection._confirmations
+
+
+async def test_losing_it_before_it_is_up_fails_open(tmp_path: Path) -> None:
+    async def mute(client: Client) -> None:
+        await client.reader.read()
+
+    async with scripted(tmp_path / "s", mute):
+        stream = await open_socket(BusLocation(tmp_path / "s"))
+        connection = MqttConnection(stream, "test", (TOPIC,), Owner().on_up, Owner().on_message)
+        opening = asyncio.create_task(connection.open(5))
+        await asyncio.sleep(0)
+        connection.lose("gone")
+        with pytest.raises(BusError, match="gone"):
+            await opening
+
+
+@pytest.mark.parametrize("topic", ["with/+/wildcard", "with/#"])
+async def test_what_mqtt_cannot_carry_is_a_bus_error_and_harms_nobody(
+    tmp_path: Path, topic: str
+) -> None:
+    async with scripted(tmp_path / "s", accept_and_serve):
+        connection = await connected(tmp_path / "s", Owner())
+        with pytest.raises(BusError, match="not publishable"):
+            await connection.publish(topic, b"x")
+        await connection.publish(TOPIC, b"x")
+        connection.close()
+
+
+async def test_a_socket_that_takes_only_a_part_is_written_on_when_it_is_ready(
+    tmp_path: Path,
+) -> None:
+    payload = bytes(range(256)) * 8192
+    bodies: list[bytes] = []
+
+    async def slow_reader(client: Client) -> None:
+        await client.accept()
+        for _ in range(2):
+            packet = await client.read()
+            bodies.append(packet.body)
+            client.write(b"\x40\x02" + packet.published_id)
+        await client.reader.read()
+
+    async with scripted(tmp_path / "s", slow_reader):
+        connection = await connected(tmp_path / "s", Owner())
+        both = asyncio.gather(
+            connection.publish(TOPIC, payload), connection.publish(TOPIC, b"the next")
+        )
+        await asyncio.sleep(0)
+        assert connection._waits_to_write
+        await both
+        assert not connection._waits_to_write
+        connection.close()
+    assert [payload, b"the next"] == [body[17:] for body in bodies]
+
+
+async def test_messages_that_come_together_are_delivered_in_order_and_confirmed(
+    tmp_path: Path,
+) -> None:
+    confirmed: list[bytes] = []
+    all_confirmed = asyncio.Event()
+
+    async def burst(client: Client) -> None:
+        await client.accept()
+        packets = b""
+        for number in range(1, 101):
+            body = b"\x00\x0dmg/1/server/1" + number.to_bytes(2, "big") + b"%03d" % number
+            packets += bytes([0x32, len(body)]) + body
+        client.write(packets)
+        confirmed.extend([(await client.read()).body for _ in range(100)])
+        all_confirmed.set()
+        await client.reader.read()
+
+    owner = Owner()
+    async with scripted(tmp_path / "s", burst):
+        connection = await connected(tmp_path / "s", owner)
+        async with asyncio.timeout(20):
+            await all_confirmed.wait()
+        connection.close()
+    assert [(TOPIC, b"%03d" % number) for number in range(1, 101)] == owner.messages
+    assert [number.to_bytes(2, "big") for number in range(1, 101)] == confirmed
