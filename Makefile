@@ -1,0 +1,76 @@
+# Everything that a person types. `make` alone lists it.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+ARGS ?=
+WORKERS ?= auto
+
+# The lock must hold what the public registry has, whatever this machine's pip is configured to use.
+PUBLIC := env -u PIP_EXTRA_INDEX_URL -u PIP_INDEX_URL -u PIP_NO_INDEX PIP_CONFIG_FILE=/dev/null \
+	PIP_FIND_LINKS= CUSTOM_COMPILE_COMMAND="make lock"
+COMPILE := $(PUBLIC) $(PY) -m piptools compile --quiet --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe \
+	--build-deps-for editable
+
+.PHONY: help setup setup-dev run test check proto lock bench conformance clean mosquitto
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: mosquitto $(VENV)/run.stamp ## install what running needs (.venv, Mosquitto)
+
+setup-dev: mosquitto $(VENV)/dev.stamp ## install what developing needs as well
+
+run: setup ## run broker, gateway, control plane and three virtual devices
+	@$(PY) run_all.py --demo $(ARGS)
+
+test: setup-dev ## run all tests (ARGS="-k words", WORKERS=1)
+	@$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+check: setup-dev ## format, lint, types, import rules
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@$(VENV)/bin/lint-imports
+
+proto: setup-dev ## make the protobuf code again after a change of a .proto file
+	@$(PY) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. module_gateway/protocol/*.proto
+
+lock: setup-dev ## pin the newest allowed versions of all dependencies (ARGS=--upgrade)
+	@$(COMPILE) $(ARGS) --extra control-plane --output-file requirements.txt pyproject.toml
+	@$(COMPILE) $(ARGS) --extra control-plane --extra lab --extra dev \
+		--constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+
+bench: setup-dev ## measure
+	@$(PY) -m pytest benchmarks $(ARGS)
+
+conformance: setup-dev ## write docs/conformance.md from the names of the tests
+	@$(PY) -m tests.conformance $(ARGS)
+
+clean: ## remove the virtual environment and everything that can be made again
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
+		.import_linter_cache .hypothesis .state
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+mosquitto:
+	@tools/prepare.sh mosquitto
+
+$(VENV)/made.stamp: tools/prepare.sh
+	@echo "making the virtual environment $(VENV)"
+	@PYTHON="$(PYTHON)" tools/prepare.sh venv $(VENV)
+	@touch $@
+
+# The stamps are written last: an interrupted installation is done again.
+$(VENV)/run.stamp: $(VENV)/made.stamp requirements.txt pyproject.toml
+	@echo "installing what running needs"
+	@$(PIP) --require-hashes --requirement requirements.txt
+	@$(PIP) --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/made.stamp requirements-dev.txt pyproject.toml
+	@echo "installing what developing needs"
+	@$(PIP) --require-hashes --requirement requirements-dev.txt
+	@$(PIP) --no-deps --no-build-isolation --no-index --editable .
+	@touch $(VENV)/run.stamp $@
