@@ -1,0 +1,7 @@
+"""`python -m fleet_lab` is `fleet-lab`."""
+
+import sys
+
+from fleet_lab.cli import main
+
+sys.exit(main())

@@ -1,0 +1,156 @@
+"""The device's side of the conversation with a gateway (fleet-protocol 2.2, 2.6, 2.11).
+
+Pure: bytes in, events out; no socket, no clock. Strict like the strictest client library: one
+status at a time, every reply must carry the whole device, nothing may come unasked except
+commands to a push-only device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final, TypeAlias, assert_never
+
+from module_gateway.protocol.errors import LocalProtocolError, Reason, RemoteProtocolError
+from module_gateway.protocol.framing import FrameDecoder
+from module_gateway.protocol.identity import Device
+from module_gateway.protocol.internal import (
+    ConnectResponseType,
+    DeviceCommand,
+    DeviceConnectResponse,
+    decode_server_message,
+    encode_connect,
+    encode_status,
+)
+
+EXPLANATIONS: Final = {
+    ConnectResponseType.ALREADY_CONNECTED: (
+        "another device with this module, type and role is connected"
+    ),
+    ConnectResponseType.MODULE_NOT_SUPPORTED: (
+        "the gateway does not serve this module, or no endpoint of its configuration lists it"
+    ),
+    ConnectResponseType.DEVICE_NOT_SUPPORTED: "the module does not know this device type",
+    ConnectResponseType.HIGHER_PRIORITY_ALREADY_CONNECTED: (
+        "a device with this module, type and role and a higher priority is connected"
+    ),
+}
+"""What each refusal means, in one line."""
+
+
+def explain(response: int) -> str:
+    """One line for a refusal, also for a number that nobody knows."""
+    try:
+        known = ConnectResponseType(response)
+    except ValueError:
+        return f"response {response}, which the protocol does not define"
+    return f"{known.name}: {EXPLANATIONS.get(known, 'accepted')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The gateway took the device; statuses may be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The gateway did not take the device and is about to close."""
+
+    response: int
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether trying again is pointless until somebody changes the gateway's configuration."""
+        return self.response not in (
+            ConnectResponseType.ALREADY_CONNECTED,
+            ConnectResponseType.HIGHER_PRIORITY_ALREADY_CONNECTED,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Commanded:
+    """A command arrived: the answer to the status in flight, or pushed without one."""
+
+    command: bytes
+    is_pushed: bool
+
+
+Event: TypeAlias = Accepted | Refused | Commanded
+
+
+class Phase(Enum):
+    """Where the conversation stands."""
+
+    CONNECTING = auto()
+    READY = auto()
+    AWAITING = auto()
+    OVER = auto()
+
+
+class DeviceSession:
+    """One connection of one device, from its connect frame to its end."""
+
+    __slots__ = ("_decoder", "device", "phase")
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.phase = Phase.CONNECTING
+        self._decoder = FrameDecoder()
+
+    def connect_frame(self) -> bytes:
+        """What to write first."""
+        return encode_connect(self.device)
+
+    def status_frame(self, status: bytes) -> bytes:
+        """What to write for one status; a command must come before the next.
+
+        Raises:
+            LocalProtocolError: the gateway has not accepted yet or owes a command.
+        """
+        if self.phase is not Phase.READY:
+            raise LocalProtocolError(f"no status may be sent while {self.phase.name}")
+        self.phase = Phase.AWAITING
+        return encode_status(self.device, status)
+
+    def receive(self, chunk: bytes) -> Iterator[Event]:
+        """Events of what the socket gave, in order.
+
+        Raises:
+            RemoteProtocolError: the gateway broke the protocol; close the connection.
+        """
+        self._decoder.receive(chunk)
+        while self.phase is not Phase.OVER:
+            frame = self._decoder.next_frame()
+            if frame is None:
+                return
+            yield self._step(decode_server_message(frame))
+
+    def _step(self, message: DeviceConnectResponse | DeviceCommand) -> Event:
+        if message.device != self.device:
+            raise RemoteProtocolError(
+                Reason.OTHER_DEVICE, f"a reply to {message.device} came to {self.device}"
+            )
+        match message:
+            case DeviceConnectResponse():
+                return self._decided(message.response)
+            case DeviceCommand():
+                return self._commanded(message.command)
+            case _:
+                assert_never(message)
+
+    def _decided(self, response: int) -> Event:
+        if self.phase is not Phase.CONNECTING:
+            raise RemoteProtocolError(Reason.UNEXPECTED_MESSAGE, "a second connect response")
+        if response == ConnectResponseType.OK:
+            self.phase = Phase.READY
+            return Accepted()
+        self.phase = Phase.OVER
+        return Refused(response)
+
+    def _commanded(self, command: bytes) -> Event:
+        if self.phase is Phase.CONNECTING:
+            raise RemoteProtocolError(Reason.UNEXPECTED_MESSAGE, "a command before the response")
+        is_pushed = self.phase is Phase.READY
+        self.phase = Phase.READY
+        return Commanded(command, is_pushed)
