@@ -1,0 +1,248 @@
+"""The port to what survives: state, holders, outbox, verdicts (contract R1, R4, R5, R19, R21).
+
+A decision is a list of changes; the store commits all of them or none. Whatever kind of store it
+is, it passes `tests/contract/test_store.py`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, assert_never
+
+from module_gateway.module_handler.command_log import Verdict
+from module_gateway.module_handler.outbox import Entry
+from module_gateway.module_handler.roster import Connection
+from module_gateway.protocol.errors import StoreError
+from module_gateway.protocol.identity import Device, Identity
+
+__all__ = [
+    "Change",
+    "CommandsStored",
+    "DeviceForgotten",
+    "DeviceStored",
+    "EntriesFolded",
+    "EntriesTrimmed",
+    "EntryAppended",
+    "HolderStored",
+    "LeaseStored",
+    "MemoryStore",
+    "RegistrationStored",
+    "Store",
+    "StoreError",
+    "StoredState",
+    "VerdictRecorded",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class HolderStored:
+    """Who holds an identity, and how far it is."""
+
+    device: Device
+    connection: Connection
+    last_sequence: int
+    reply: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class CommandsStored:
+    """See `commands.Commands`."""
+
+    last: bytes
+    queue: tuple[bytes, ...] = ()
+    in_flight: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationStored:
+    """A registered device: its merged status and its commands."""
+
+    device: Device
+    status: bytes
+    has_unpublished: bool
+    commands: CommandsStored
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStored:
+    """Everything about one identity beside its outbox, replacing what was known.
+
+    `parked`: commands of a device that we closed and that may be back any moment (R21).
+    """
+
+    identity: Identity
+    holder: HolderStored | None = None
+    registration: RegistrationStored | None = None
+    parked: CommandsStored | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceForgotten:
+    """Nothing is known about this identity any more, beside its outbox."""
+
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class EntryAppended:
+    """The outbox got an entry; its number is higher than all before."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class EntriesFolded:
+    """This entry replaces all of its identity up to its own number."""
+
+    fold: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class EntriesTrimmed:
+    """The control plane has acknowledged an identity's entries up to this number."""
+
+    identity: Identity
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseStored:
+    """An endpoint's newest epoch, and whether a session of it may be open."""
+
+    endpoint: int
+    epoch: int
+    modules: frozenset[int]
+    is_exposed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictRecorded:
+    """A command was judged. Verdicts of older sessions of the endpoint are void."""
+
+    endpoint: int
+    verdict: Verdict
+
+
+Change: TypeAlias = (
+    DeviceStored
+    | DeviceForgotten
+    | EntryAppended
+    | EntriesFolded
+    | EntriesTrimmed
+    | LeaseStored
+    | VerdictRecorded
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredState:
+    """Everything that was committed.
+
+    Attributes:
+        devices: one per identity.
+        entries: of all identities, in order of their numbers.
+        last_sequence: the highest number that was ever given out, even if acknowledged.
+        leases: one per endpoint.
+        verdicts: of the newest session of each endpoint, oldest first.
+    """
+
+    devices: tuple[DeviceStored, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    last_sequence: int = 0
+    leases: tuple[LeaseStored, ...] = ()
+    verdicts: tuple[VerdictRecorded, ...] = ()
+
+
+class Store(Protocol):
+    """Keeps what was committed. One process uses it at a time (R4)."""
+
+    @property
+    def store_id(self) -> int:
+        """Random, 1 … 2^64-1; a replaced store has another one, as its numbers begin anew."""
+
+    async def load(self) -> StoredState:
+        """Everything that was committed.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        """Make all changes permanent, in order, or none of them.
+
+        Raises:
+            StoreError: they are not permanent, or nobody knows; load again before going on.
+        """
+
+
+class MemoryStore:
+    """A store that lives as long as its process: for tests and for `durability = "memory"`."""
+
+    def __init__(self, max_verdicts: int = 1_024) -> None:
+        self._store_id = secrets.randbelow(2**64 - 1) + 1
+        self._max_verdicts = max_verdicts
+        self._devices: dict[Identity, DeviceStored] = {}
+        self._logs: dict[Identity, dict[int, Entry]] = {}
+        self._last_sequence = 0
+        self._leases: dict[int, LeaseStored] = {}
+        self._verdicts: dict[int, list[VerdictRecorded]] = {}
+
+    @property
+    def store_id(self) -> int:
+        """See `Store`."""
+        return self._store_id
+
+    async def load(self) -> StoredState:
+        """See `Store`."""
+        entries = [entry for log in self._logs.values() for entry in log.values()]
+        return StoredState(
+            tuple(self._devices.values()),
+            tuple(sorted(entries, key=lambda entry: entry.sequence)),
+            self._last_sequence,
+            tuple(self._leases.values()),
+            tuple(verdict for verdicts in self._verdicts.values() for verdict in verdicts),
+        )
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        """See `Store`. Cannot fail."""
+        for change in changes:
+            self._apply(change)
+
+    def _apply(self, change: Change) -> None:
+        match change:
+            case DeviceStored():
+                self._devices[change.identity] = change
+            case EntryAppended(entry):
+                self._logs.setdefault(entry.device.identity, {})[entry.sequence] = entry
+                self._last_sequence = max(self._last_sequence, entry.sequence)
+            case EntriesTrimmed(identity, sequence):
+                self._trim(identity, sequence)
+            case DeviceForgotten(identity):
+                self._devices.pop(identity, None)
+            case EntriesFolded(fold):
+                identity = fold.device.identity
+                self._trim(identity, fold.sequence)
+                self._logs[identity] = {fold.sequence: fold, **self._logs.get(identity, {})}
+            case LeaseStored():
+                self._leases[change.endpoint] = change
+            case VerdictRecorded():
+                self._record(change)
+            case _:
+                assert_never(change)
+
+    def _trim(self, identity: Identity, sequence: int) -> None:
+        log = self._logs.get(identity, {})
+        while log and (oldest := next(iter(log))) <= sequence:
+            del log[oldest]
+        if not log:
+            self._logs.pop(identity, None)
+
+    def _record(self, change: VerdictRecorded) -> None:
+        known = self._verdicts.setdefault(change.endpoint, [])
+        session = (change.verdict.epoch, change.verdict.session)
+        if known and (known[-1].verdict.epoch, known[-1].verdict.session) != session:
+            known.clear()
+        known.append(change)
+        del known[: -self._max_verdicts]

@@ -1,0 +1,249 @@
+"""Towards the control planes: outbox, leases and verdicts of one handler, tied together.
+
+Pure. Every endpoint has at most one lease; what does not come from its current epoch is ignored
+(contract R17).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from module_gateway.bus.address import Address
+from module_gateway.module_handler import wire
+from module_gateway.module_handler.aggregator import Publication
+from module_gateway.module_handler.command_log import CommandLog, Verdict
+from module_gateway.module_handler.delivery import Lease, Numbered, Window
+from module_gateway.module_handler.outbox import Bounds, ErrorAggregation, Outbox
+from module_gateway.module_handler.store import (
+    EntriesFolded,
+    EntriesTrimmed,
+    EntryAppended,
+    LeaseStored,
+    StoredState,
+    VerdictRecorded,
+)
+from module_gateway.module_handler.turn import Turn
+from module_gateway.protocol import bus_pb2
+from module_gateway.protocol.errors import Reason
+from module_gateway.protocol.identity import Device, Identity
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamLimits:
+    """Bounds of one identity's log, and of what is delivered and not taken."""
+
+    log: Bounds
+    window: Window
+
+
+class Upstream:
+    """What a handler owes the control planes, and to whom it hands it."""
+
+    def __init__(
+        self, limits: UpstreamLimits, modules: Mapping[int, ErrorAggregation], store_id: int
+    ) -> None:
+        self.outbox = Outbox(limits.log, modules)
+        self._limits = limits
+        self._store_id = store_id
+        self._leases: dict[int, Lease] = {}
+        self._by_module: dict[int, Lease] = {}
+        self._logs: dict[int, CommandLog] = {}
+
+    def restore(self, state: StoredState) -> None:
+        """Take over what the store remembers. Only for a new object.
+
+        What was open when it was written may have reached the control plane since.
+        """
+        self.outbox.restore(state.entries, state.last_sequence)
+        for stored in state.leases:
+            lease = self._make_lease(stored.endpoint, stored.epoch, stored.modules)
+            lease.is_exposed = stored.is_exposed
+            lease.exposed_to = state.last_sequence if stored.is_exposed else 0
+        for recorded in state.verdicts:
+            self.command_log(recorded.endpoint).record(recorded.verdict)
+
+    # From the devices
+
+    def publish(self, device: Device, publication: Publication, turn: Turn) -> None:
+        """Put a status into the outbox; a log beyond its bound becomes coarser."""
+        entry = self.outbox.append(device, publication, turn.unix_ms)
+        turn.changes.append(EntryAppended(entry))
+        turn.publications += 1
+        identity = device.identity
+        lease = self._by_module.get(identity.module)
+        if lease is not None:
+            lease.appended(entry, self.outbox)
+        compacted = self.outbox.compact(identity, 0 if lease is None else lease.exposed_to)
+        if compacted is not None:
+            fold, folded = compacted
+            turn.changes.append(EntriesFolded(fold))
+            turn.count(Reason.OUTBOX_COMPACTED, folded)
+
+    def mark(self, device: Device, status: bytes, turn: Turn) -> None:
+        """Repeat a status that is in the outbox or was acknowledged: never stored (R9).
+
+        Without a client, or while it is behind, nobody needs the repetition.
+        """
+        lease = self._by_module.get(device.identity.module)
+        if lease is None:
+            return
+        self._pump(lease, turn)
+        marker = lease.mark(device, status)
+        if marker is not None:
+            self._deliver(lease, marker, turn)
+
+    def deliver(self, turn: Turn) -> None:
+        """Hand out whatever the windows allow. Once, at the end of a turn."""
+        for lease in self._leases.values():
+            self._pump(lease, turn)
+
+    # From the external clients
+
+    def current(self, sender: Address, endpoint: int, epoch: int, turn: Turn) -> Lease | None:
+        """The lease that a client's message speaks of; None, and a count, if it is not current.
+
+        A superseded client is told again: the first telling may have been lost.
+        """
+        lease = self._leases.get(endpoint)
+        if lease is not None and lease.epoch == epoch and lease.client == sender:
+            return lease
+        turn.count(Reason.STALE_LEASE)
+        if lease is not None and epoch < lease.epoch:
+            turn.send(sender, wire.lease_ended(endpoint, epoch, Reason.STALE_LEASE))
+        return None
+
+    def grant(self, sender: Address, request: bus_pb2.Lease, turn: Turn) -> Lease | None:
+        """A client asks for the outbox of its endpoint, or for all of it once more.
+
+        Returns:
+            The lease, whose stream begins anew; None when a newer epoch has it.
+        """
+        endpoint, epoch, modules = request.endpoint, request.epoch, frozenset(request.modules)
+        lease = self._leases.get(endpoint)
+        if lease is not None and epoch < lease.epoch:
+            return self.current(sender, endpoint, epoch, turn)
+        if lease is None or (lease.epoch, lease.modules) != (epoch, modules):
+            lease = self._succeed(lease, request, sender, turn)
+            self._store(lease, turn)
+            turn.note("lease_granted", endpoint=endpoint, client=str(sender))
+        lease.start(sender, self.outbox)
+        turn.send(sender, wire.lease_granted(endpoint, epoch, self._store_id))
+        return lease
+
+    def send_snapshot(
+        self, lease: Lease, request: int, registered: Iterable[tuple[Device, bytes]], turn: Turn
+    ) -> None:
+        """All registered devices of the lease's modules, behind what was delivered before."""
+        if lease.client is None:
+            return
+        self._pump(lease, turn)
+        for part in wire.snapshot_parts(lease.endpoint, lease.epoch, request, registered):
+            turn.send(lease.client, part)
+
+    def enter_phase(self, lease: Lease, phase: int, turn: Turn) -> None:
+        """The client opens a session, or has none any more."""
+        lease.enter_phase(is_exposed=phase == bus_pb2.SessionPhase.EXPOSED)
+        self._store(lease, turn)
+
+    def acknowledge(self, identity: Identity, sequence: int, turn: Turn) -> None:
+        """The control plane has an identity's entries up to this number."""
+        if self.outbox.trim(identity, sequence):
+            turn.changes.append(EntriesTrimmed(identity, sequence))
+
+    def command_log(self, endpoint: int) -> CommandLog:
+        """The verdicts of an endpoint."""
+        log = self._logs.get(endpoint)
+        if log is None:
+            log = self._logs[endpoint] = CommandLog()
+        return log
+
+    def record(self, lease: Lease, verdict: Verdict, turn: Turn) -> None:
+        """A command was judged: remember it with the commit, then answer."""
+        self.command_log(lease.endpoint).record(verdict)
+        turn.changes.append(VerdictRecorded(lease.endpoint, verdict))
+        self.answer(lease, verdict, turn)
+
+    def answer(self, lease: Lease, verdict: Verdict, turn: Turn) -> None:
+        """Tell the client a verdict."""
+        if lease.client is not None:
+            epoch, session, counter, _, response = verdict
+            turn.send(
+                lease.client,
+                wire.command_verdict(lease.endpoint, epoch, session, counter, response),
+            )
+
+    # From the bus
+
+    def client_lost(self, client: Address) -> None:
+        """A client is silent."""
+        for lease in self._leases.values():
+            if lease.client == client:
+                lease.suspend()
+
+    def client_up(self, client: Address) -> None:
+        """A client is heard. If it was lost, what went to it meanwhile is lost, too."""
+        for lease in self._leases.values():
+            if lease.client == client and lease.is_suspended:
+                lease.interrupt(self.outbox)
+
+    def interrupt(self) -> None:
+        """What was sent to the clients may be lost: make them notice and ask again."""
+        for lease in self._leases.values():
+            if lease.client is not None:
+                lease.interrupt(self.outbox)
+
+    def inherit_clients(self, former: Upstream) -> None:
+        """Serve the clients of a former life of this state, whose streams are broken."""
+        for endpoint, lease in self._leases.items():
+            known = former._leases.get(endpoint)
+            if known is not None and known.epoch == lease.epoch:
+                lease.inherit_client(known, self.outbox)
+
+    @property
+    def untaken(self) -> int:
+        """Deliveries that clients have not taken yet."""
+        return sum(lease.untaken for lease in self._leases.values())
+
+    # Inside
+
+    def _succeed(
+        self, former: Lease | None, request: bus_pb2.Lease, sender: Address, turn: Turn
+    ) -> Lease:
+        """Replace an endpoint's lease. What a former session may have shown stays exposed."""
+        endpoint = request.endpoint
+        lease = self._make_lease(endpoint, request.epoch, frozenset(request.modules))
+        if former is not None:
+            lease.exposed_to = former.exposed_to
+            if former.client is not None and former.client != sender:
+                ended = wire.lease_ended(endpoint, former.epoch, Reason.STALE_LEASE)
+                turn.send(former.client, ended)
+        return lease
+
+    def _make_lease(self, endpoint: int, epoch: int, modules: frozenset[int]) -> Lease:
+        lease = Lease(endpoint, epoch, modules, self._limits.window)
+        self._leases[endpoint] = lease
+        self._by_module = {
+            module: each for each in self._leases.values() for module in each.modules
+        }
+        return lease
+
+    def _store(self, lease: Lease, turn: Turn) -> None:
+        turn.changes.append(
+            LeaseStored(
+                lease.endpoint,
+                lease.epoch,
+                lease.modules,
+                is_exposed=lease.is_exposed or lease.exposed_to > 0,
+            )
+        )
+
+    def _pump(self, lease: Lease, turn: Turn) -> None:
+        if lease.client is not None:
+            for numbered in lease.pump(self.outbox):
+                self._deliver(lease, numbered, turn)
+
+    def _deliver(self, lease: Lease, numbered: Numbered, turn: Turn) -> None:
+        if lease.client is not None:
+            message = wire.delivery(lease.endpoint, lease.epoch, numbered, turn.unix_ms)
+            turn.send(lease.client, message)
