@@ -95,15 +95,17 @@ async def test_connects_again_after_the_gateway_closed_and_goes_on_counting() ->
     assert (device.counts.sent, device.counts.answered) == (4, 3)
 
 
-async def test_a_gateway_that_goes_away_is_said_once_and_found_again() -> None:
-    recorder = Recorder()
+async def test_a_gateway_that_goes_away_is_said_once_and_found_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recorder, failed = Recorder(), asyncio.Event()
+    monkeypatch.setattr("fleet_lab.device._cause", lambda _: failed.set() or "refused")
     async with gateway() as at:
         device = virtual_device(at, recorder, statuses=None)
         running = asyncio.create_task(device.run())
         await recorder.saw("answered")
     await recorder.saw("disconnected")
-    while device._backoff_s < 0.3:  # at least one attempt failed meanwhile
-        await asyncio.sleep(0.01)
+    await failed.wait()
     async with gateway(port=at.port):
         while device.counts.connects < 2:
             recorder.changed.clear()
