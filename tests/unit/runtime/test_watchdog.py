@@ -57,10 +57,6 @@ def recurse_in_finally() -> None:
 ENDLESS = pytest.mark.parametrize("body", [spin, sleep, swallow, swallow_once, recurse_in_finally])
 
 
-def alarm_state() -> tuple[Any, float]:
-    return signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)[1]
-
-
 @pytest.fixture
 def no_timer() -> Any:
     """As in production: nobody else uses the alarm (pytest's own time limit does)."""
@@ -190,6 +186,30 @@ def test_late_alarm_outside_of_a_body_is_ignored(no_timer: None) -> None:
     with TimeLimit(LIMIT_S)():
         pass
     signal.raise_signal(signal.SIGALRM)
+
+
+def test_body_is_not_blamed_for_a_stop_of_the_whole_process(no_timer: None) -> None:
+    # While a process gets no time, its alarms wait, and then arrive as one.
+    limit = TimeLimit(LIMIT_S)
+    reached: list[str] = []
+    with limit():
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+        time.sleep(LIMIT_S * 3)
+        assert signal.SIGALRM in signal.sigpending()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+        reached.append("the end")
+    assert reached == ["the end"]
+    with pytest.raises(ModuleHung), limit():
+        spin()
+
+
+@pytest.mark.parametrize("limit_s", [0.03, 0.1])
+def test_limit_is_kept(no_timer: None, limit_s: float) -> None:
+    limit = TimeLimit(limit_s)
+    started = time.monotonic()
+    with pytest.raises(ModuleHung), limit():
+        spin()
+    assert limit_s - 0.001 <= time.monotonic() - started < limit_s + 2.0
 
 
 def test_late_alarm_of_an_earlier_body_does_not_end_the_next(no_timer: None) -> None:
