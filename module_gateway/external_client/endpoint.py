@@ -1,0 +1,397 @@
+"""The life of one endpoint: when to open a session, with whom, and what its end means.
+
+Pure: events in, effects out, time and chance as arguments. It owns the ledger, the leases and at
+most one session. Sources: fleet-protocol 4.4-4.9, contract R10-R17, decisions "Recovery".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, assert_never
+
+from module_gateway.external_client.backlog import Backlog
+from module_gateway.external_client.effects import (
+    Accepted,
+    Count,
+    Effect,
+    Ended,
+    Established,
+    Expose,
+    Forward,
+    Publish,
+    SessionEffect,
+    SessionEnded,
+    SessionUp,
+    Stopped,
+    Superseded,
+    Tell,
+    Unknown,
+)
+from module_gateway.external_client.entries import Entry
+from module_gateway.external_client.events import (
+    BrokerDown,
+    BrokerUp,
+    Event,
+    HandlerLost,
+    HandlerSaid,
+    HandlerUp,
+    Heard,
+    LinkUp,
+    Noticed,
+    StopAsked,
+    Tick,
+)
+from module_gateway.external_client.guest_list import GuestList
+from module_gateway.external_client.leases import Delivered, Granted, Leases, Registered
+from module_gateway.external_client.preparation import Preparation
+from module_gateway.external_client.quarantine import Quarantine
+from module_gateway.external_client.retry import Retry
+from module_gateway.external_client.roster import Roster
+from module_gateway.external_client.rules import Rules, Verdict
+from module_gateway.external_client.session import UP, Phase, Session
+from module_gateway.protocol import bus_pb2
+from module_gateway.protocol.errors import Reason
+from module_gateway.protocol.identity import Identity
+
+MAX_PROBES: Final = 4
+"""Quarantined devices that are tried at the same time."""
+
+KNOWN_SESSIONS: Final = 16
+"""Session ids that are remembered, to tell stale messages from a stranger's."""
+
+
+class Endpoint:
+    """One control plane, the modules that report to it, and everything in between."""
+
+    def __init__(
+        self,
+        leases: Leases,
+        rules: Rules,
+        retry: Retry,
+        quarantine: Quarantine,
+        new_session_id: Callable[[], str],
+        absence_s: float = 30.0,
+    ) -> None:
+        """`new_session_id` draws 8 of `[0-9a-zA-Z]` (fleet-protocol D10, E3)."""
+        self.backlog: Final = Backlog(rules.modules)
+        self.leases: Final = leases
+        self.roster: Final = Roster(absence_s)
+        self.guest_list: Final = GuestList(self.roster, self.backlog.folds, quarantine)
+        self.quarantine: Final = quarantine
+        self.session: Session | None = None
+        self._rules = rules
+        self._retry = retry
+        self._new_session_id = new_session_id
+        self._session_number = 0
+        self._session_ids: list[str] = []
+        self._preparation: Preparation | None = None
+        self._is_broker_up = False
+        self._is_stopping = False
+
+    # What the shell asks
+
+    @property
+    def is_up(self) -> bool:
+        """A session is established."""
+        return self.session is not None and self.session.phase in UP
+
+    def next_deadline(self) -> float | None:
+        """When a `Tick` is due; None when nothing waits for time."""
+        times = [self.leases.next_retry(), self.roster.next_absence()]
+        if self.session is not None:
+            times.append(self.session.next_deadline())
+            if self.session.phase is Phase.RUNNING:
+                if self.session.sender.probes < MAX_PROBES:
+                    times.append(self.quarantine.next_due())
+                if self._has_new_fold(self.session):
+                    times.append(self._retry.renewal_at)
+        elif self._preparation is not None:
+            times.append(self._preparation.deadline)
+        elif self._is_broker_up and not self._is_stopping:
+            start_at = self._retry.start_at
+            if self.guest_list.is_reportable(start_at):
+                times.append(start_at)
+            else:
+                times.append(self.quarantine.next_due())
+        return min((each for each in times if each is not None), default=None)
+
+    def step(self, event: Event, now: float) -> list[Effect]:
+        """Take one event in; give what is to be done, in this order."""
+        effects = self._take(event, now)
+        effects += self._renew(now)
+        effects += self._open(now)
+        effects += self._flush()
+        return effects
+
+    # Events
+
+    def _take(  # noqa: C901, PLR0911, PLR0912  # a table, one row per event
+        self, event: Event, now: float
+    ) -> list[Effect]:
+        match event:
+            case HandlerSaid(peer, message):
+                return self._handler_said(peer, message, now)
+            case Heard(message):
+                if self.session is None:
+                    return [Count(Reason.WRONG_SESSION)]
+                return self._apply(self.session, self.session.hear(message, now), now)
+            case Tick():
+                return self._tick(now)
+            case Noticed():
+                return self._noticed(now)
+            case BrokerUp():
+                self._is_broker_up = True
+                self._retry.broker_came(now)
+                return []
+            case BrokerDown():
+                self._is_broker_up = False
+                self._preparation = None
+                return self._end(Reason.BROKER_LOST, now)
+            case HandlerUp(peer, presence):
+                return [*self.leases.handler_up(peer, presence, now)]
+            case HandlerLost(peer):
+                if self.leases.handler_lost(peer):
+                    self.roster.lose(peer, now)
+                    if self._preparation is not None:
+                        self._preparation.lost(peer)
+                return []
+            case LinkUp():
+                return [*self.leases.link_up(now)]
+            case StopAsked():
+                return self._stop(now)
+            case _:
+                assert_never(event)
+
+    def _tick(self, now: float) -> list[Effect]:
+        effects: list[Effect] = [*self.leases.tick(now)]
+        session = self.session
+        if session is not None:
+            effects += self._apply(session, session.tick(now), now)
+        for identity in self.roster.gone(now):
+            effects += self._say_gone(identity, now)
+        effects += self._probe(now)
+        return effects
+
+    def _noticed(self, now: float) -> list[Effect]:
+        session = self.session
+        if session is None:
+            self._retry.noticed_idle(now)
+            return []
+        effects: list[Effect] = []
+        if session.phase is Phase.AWAIT_STATUSES and session.accepted_guests:
+            # It gave up at the first one that it does not know (fleet-protocol 4.4).
+            effects = self.guest_list.confine(session.unacknowledged_guests[:1], now)
+        return effects + self._end(Reason.DISCONNECT_NOTIFIED, now)
+
+    def _stop(self, now: float) -> list[Effect]:
+        self._is_stopping = True
+        self._preparation = None
+        if self.session is None:
+            return [Stopped()]
+        return self._apply(self.session, self.session.stop(now), now)
+
+    # Handlers
+
+    def _handler_said(self, peer: int, message: bus_pb2.Message, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        for event in self.leases.receive(peer, message, now):
+            match event:
+                case Delivered(entry):
+                    effects += self._delivered(entry, now)
+                case Granted():
+                    if self.session is not None and self.session.is_exposed:
+                        number = self.session.number
+                        effects += self.leases.tell_phase(number, is_exposed=True)
+                case Registered():
+                    effects += self._registered(event, now)
+                case Verdict():
+                    if self.session is None:
+                        effects.append(Count(Reason.COMMAND_STALE_SESSION))
+                    else:
+                        decided = self.session.decide(event, now)
+                        effects += self._apply(self.session, decided, now)
+                case Count() | Tell() | Superseded():
+                    effects.append(event)
+                case _:
+                    assert_never(event)
+        return effects
+
+    def _delivered(self, entry: Entry, now: float) -> list[Effect]:
+        identity = entry.identity
+        self.roster.note(entry)
+        session = self.session
+        is_live = session is not None and identity not in self.quarantine
+        if entry.is_marker:
+            is_running = session is not None and session.phase is Phase.RUNNING
+            if not (is_live and is_running and self.backlog.hold_marker(entry)):
+                if not (is_live and is_running):
+                    self.backlog.drop(entry)
+                return []
+        else:
+            if self._preparation is not None:
+                self._preparation.entry_arrived()
+            if not self.backlog.receive(entry, is_live=is_live):
+                return self._invite(identity, now)
+        return self._apply(session, session.offer(identity, now), now) if session else []
+
+    def _registered(self, registered: Registered, now: float) -> list[Effect]:
+        self.roster.replace(registered.peer, registered.devices, now)
+        effects: list[Effect] = []
+        if self._preparation is not None:
+            effects += self._preparation.answered(registered)
+        for device, _ in registered.devices:
+            effects += self._invite(device.identity, now)
+        return effects
+
+    # Opening a session
+
+    def _open(self, now: float) -> list[Effect]:
+        if self.session is not None or self._is_stopping or not self._is_broker_up:
+            return []
+        if self._preparation is None:
+            if now < self._retry.start_at or not self.guest_list.is_reportable(now):
+                return []
+            self._preparation = Preparation(self.leases, now)
+            asked: list[Effect] = [*self._preparation.ask(now)]
+            return asked + self._open(now) if self._preparation.is_round_over(now) else asked
+        if not self._preparation.is_round_over(now):
+            return []
+        if self._preparation.needs_another_round(now):
+            return [*self._preparation.ask(now)]
+        self._preparation = None
+        return self._begin(now)
+
+    def _begin(self, now: float) -> list[Effect]:
+        guests = self.guest_list.guests(now)
+        if not guests:
+            return []
+        session_id = self._new_session_id()
+        stale = frozenset(self._session_ids)
+        self._session_ids = [*self._session_ids[1 - KNOWN_SESSIONS :], session_id]
+        self._session_number += 1
+        session = Session(
+            self._session_number, session_id, guests, self.backlog, self._rules, stale
+        )
+        self.session = session
+        self._retry.attempt_started(now)
+        return self._apply(session, session.start(now), now)
+
+    # While a session is up
+
+    def _invite(self, identity: Identity, now: float) -> list[Effect]:
+        """Announce a device that the running session does not know yet."""
+        session = self.session
+        if session is None or session.phase is not Phase.RUNNING or identity in self.quarantine:
+            return []
+        if session.sender.is_announced(identity) or self.backlog.waiting(identity):
+            return []
+        if not self.guest_list.has_news_of(identity):
+            return []
+        marker = self.guest_list.marker(identity)
+        return self._apply(session, session.invite(marker, now, is_probe=False), now)
+
+    def _probe(self, now: float) -> list[Effect]:
+        """Try quarantined devices again, a few at a time (R16)."""
+        effects: list[Effect] = []
+        for identity in self.quarantine.due(now):
+            if not self.guest_list.has_news_of(identity):
+                self.quarantine.release(identity)
+                continue
+            session = self.session
+            if session is None or session.phase is not Phase.RUNNING:
+                break
+            if session.sender.probes >= MAX_PROBES:
+                break
+            if not session.sender.is_announced(identity):
+                self.quarantine.postpone(identity, now)
+                marker = self.guest_list.marker(identity)
+                effects += self._apply(session, session.invite(marker, now, is_probe=True), now)
+        return effects
+
+    def _say_gone(self, identity: Identity, now: float) -> list[Effect]:
+        session = self.session
+        if session is None or not session.sender.is_announced(identity):
+            return []
+        self.backlog.hold_marker(session.sender.farewell(identity))
+        return self._apply(session, session.offer(identity, now), now)
+
+    def _has_new_fold(self, session: Session) -> bool:
+        folds = self.backlog.folds
+        return any(folds.accepts(each) and session.sender.is_announced(each) for each in folds)
+
+    def _renew(self, now: float) -> list[Effect]:
+        """A fold of an announced device can only travel in a new session (R14)."""
+        session = self.session
+        if session is None or session.phase is not Phase.RUNNING:
+            return []
+        if now < self._retry.renewal_at or not self._has_new_fold(session):
+            return []
+        return self._end(Reason.FOLD_IN_SESSION, now)
+
+    # What a session asks
+
+    def _apply(self, session: Session, asked: list[SessionEffect], now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        for effect in asked:
+            match effect:
+                case Publish() | Count():
+                    effects.append(effect)
+                case Forward(number, command):
+                    effects += self.leases.forward(
+                        number, command.counter, command.device, command.command
+                    )
+                case Expose(number):
+                    effects += self.leases.tell_phase(number, is_exposed=True)
+                case Accepted(identity):
+                    self.guest_list.accepted(identity)
+                case Unknown(identity):
+                    effects += self.guest_list.confine((identity,), now)
+                case Established(devices):
+                    self._retry.established(now)
+                    effects.append(SessionUp(session.number, devices))
+                    effects += self._invite_missing(now)
+                case Ended(reason):
+                    effects += self._ended(session, reason, now)
+                case _:
+                    assert_never(effect)
+        return effects
+
+    def _invite_missing(self, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        for identity in self.guest_list.all():
+            effects += self._invite(identity, now)
+        return effects
+
+    def _end(self, reason: Reason, now: float) -> list[Effect]:
+        session = self.session
+        return [] if session is None else self._apply(session, session.end(reason), now)
+
+    def _ended(self, session: Session, reason: Reason, now: float) -> list[Effect]:
+        self.session = None
+        effects: list[Effect] = []
+        if reason is Reason.STEP_TIMEOUT and session.accepted_guests:
+            effects += self.guest_list.confine(session.unacknowledged_guests, now)
+        self.guest_list.session_ended(has_accepted=bool(session.accepted_guests))
+        self._retry.ended(reason, now, was_answered=session.was_answered)
+        effects += self.leases.tell_phase(session.number, is_exposed=False)
+        if reason is Reason.APPLIED_PARTLY:
+            effects += self._flush()
+            effects += self.leases.resync(now)
+        self.backlog.prune()
+        retry_in_s = None
+        if self.guest_list.is_reportable(self._retry.start_at) and not self._is_stopping:
+            retry_in_s = max(0.0, self._retry.start_at - now)
+        effects.append(SessionEnded(session.number, reason, session.was_up, retry_in_s))
+        if self._is_stopping:
+            effects.append(Stopped())
+        return effects
+
+    def _flush(self) -> list[Effect]:
+        """Tell the handlers what is acknowledged and what has left this process."""
+        effects: list[Effect] = []
+        for each in self.backlog.acknowledgements:
+            effects += self.leases.acknowledge(each.device, each.position.sequence)
+        self.backlog.acknowledgements.clear()
+        effects += self.leases.release(self.backlog.released)
+        self.backlog.released.clear()
+        return effects

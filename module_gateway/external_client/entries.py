@@ -1,0 +1,85 @@
+"""What a module handler delivers, and what becomes of it while nobody upstream listens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from module_gateway.protocol.external import Position
+from module_gateway.protocol.identity import Device, Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Which delivery of which lease is still in this process (flow control)."""
+
+    peer: int
+    lease: int
+    delivery: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the outbox, or a marker (contract R9).
+
+    Attributes:
+        sequence: its number in the outbox `store_id`; 0 is a marker, never stored or folded.
+        ends_registration: the device has left; upstream that is DISCONNECT (R12).
+        is_repeat: an earlier entry had the same status: it must not be folded again.
+        error: not None when the handler folded the entries `first_sequence` … `sequence`.
+        receipt: None when this process made the entry itself.
+    """
+
+    device: Device
+    status: bytes
+    sequence: int = 0
+    store_id: int = 0
+    ends_registration: bool = False
+    is_repeat: bool = False
+    error: bytes | None = None
+    first_sequence: int = 0
+    time_unix_ms: int = 0
+    receipt: Receipt | None = None
+
+    @property
+    def identity(self) -> Identity:
+        return self.device.identity
+
+    @property
+    def is_marker(self) -> bool:
+        return self.sequence == 0
+
+    @property
+    def position(self) -> Position | None:
+        """What the control plane may remember as applied; None for a marker."""
+        return None if self.is_marker else Position(self.store_id, self.sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A contiguous part of one device's log as one status (contract R8).
+
+    Attributes:
+        first: oldest entry in it.
+        last: newest entry in it; an acknowledgement of the fold covers all up to here.
+        indivisible: entries up to here were folded by the handler; nobody can split them.
+        status: of the newest entry.
+        error: the module's error aggregate, None while there is none.
+        ends_registration: the newest entry ended the registration.
+        has_news: False while it only repeats what was delivered before.
+    """
+
+    device: Device
+    store_id: int
+    first: int
+    last: int
+    status: bytes
+    error: bytes | None = None
+    indivisible: int = 0
+    ends_registration: bool = False
+    has_news: bool = False
+    time_unix_ms: int = 0
+
+    @property
+    def position(self) -> Position:
+        """What the control plane may remember as applied."""
+        return Position(self.store_id, self.last)

@@ -1,0 +1,96 @@
+"""Whom a Connect lists, in which order, and whom it leaves out (fleet-protocol 4.4, R15, R16).
+
+Pure. Registered devices and devices with undelivered folds are invited, each once; those that the
+control plane does not know are in quarantine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from module_gateway.external_client.effects import Confined, Count, Effect, Guest
+from module_gateway.external_client.entries import Entry
+from module_gateway.external_client.error_aggregator import ErrorAggregator
+from module_gateway.external_client.quarantine import Quarantine
+from module_gateway.external_client.roster import Roster
+from module_gateway.protocol.errors import Reason
+from module_gateway.protocol.identity import Identity
+
+
+class GuestList:
+    """Who may be announced to one control plane."""
+
+    def __init__(self, roster: Roster, folds: ErrorAggregator, quarantine: Quarantine) -> None:
+        self.roster = roster
+        self.quarantine = quarantine
+        self._folds = folds
+        self._proven: set[Identity] = set()
+        self._rotation = 0
+
+    def has_news_of(self, identity: Identity) -> bool:
+        """Registered, or with a fold that was not delivered."""
+        return identity in self.roster or identity in self._folds
+
+    def is_reportable(self, now: float) -> bool:
+        """Whether there is anything to report (R15): without it no Connect is published."""
+        return (
+            any(each not in self.quarantine for each in self.roster)
+            or any(each not in self.quarantine for each in self._folds)
+            or any(self.has_news_of(each) for each in self.quarantine.due(now))
+        )
+
+    def all(self) -> list[Identity]:
+        """Everybody whom a session should know, each once, without those in quarantine."""
+        everybody = dict.fromkeys((*self.roster, *self._folds))
+        return [each for each in everybody if each not in self.quarantine]
+
+    def guests(self, now: float) -> tuple[Guest, ...]:
+        """The list of a Connect.
+
+        Devices that this control plane has accepted before come first and the others change
+        places after each failure: it stops at the first status of a module that it does not know.
+        Quarantined devices are tried this way only when there is nobody else.
+        """
+        invited = self.all()
+        if not invited:
+            invited = [each for each in self.quarantine.due(now) if self.has_news_of(each)]
+        proven = [each for each in invited if each in self._proven]
+        others = [each for each in invited if each not in self._proven]
+        if others:
+            turn = self._rotation % len(others)
+            others = others[turn:] + others[:turn]
+        return tuple(self._guest(each) for each in (*proven, *others))
+
+    def marker(self, identity: Identity) -> Entry:
+        """A marker that announces a device which `has_news_of` names."""
+        guest = self._guest(identity)
+        return Entry(guest.device, guest.status)
+
+    def accepted(self, identity: Identity) -> None:
+        """The control plane acknowledged its CONNECTING."""
+        self._proven.add(identity)
+        self.quarantine.release(identity)
+
+    def confine(self, identities: Iterable[Identity], now: float) -> list[Effect]:
+        """The control plane acknowledged others, but not these."""
+        effects: list[Effect] = []
+        for identity in identities:
+            self._proven.discard(identity)
+            self.quarantine.confine(identity, now)
+            effects += [Count(Reason.QUARANTINED), Confined(identity)]
+        return effects
+
+    def session_ended(self, *, has_accepted: bool) -> None:
+        """Remember what the next list should do better."""
+        if not has_accepted:
+            self._rotation += 1
+        self._proven &= {*self.roster, *self._folds}
+
+    def _guest(self, identity: Identity) -> Guest:
+        if identity in self.roster:
+            marker = self.roster.marker(identity)
+            return Guest(marker.device, marker.status)
+        fold = self._folds.oldest(identity)
+        if fold is None:
+            raise KeyError(identity)
+        return Guest(fold.device, fold.status)

@@ -1,0 +1,295 @@
+"""The handlers of one endpoint: leases, snapshots, deliveries and receipts (contract R8, R17).
+
+Pure. A lease may be asked for again at any time: the handler then delivers everything that is not
+acknowledged once more, and the backlog knows what it has already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from module_gateway.external_client.effects import Count, Superseded, Tell
+from module_gateway.external_client.entries import Entry, Receipt
+from module_gateway.external_client.rules import Verdict
+from module_gateway.protocol import bus_pb2
+from module_gateway.protocol.errors import Reason
+from module_gateway.protocol.identity import Device, Identity
+
+RETRY_S: Final = 1.0
+"""A lease that is not granted is asked for again; the bus may have lost either message."""
+
+
+_FROM_HANDLER: Final = frozenset({"lease_granted", "snapshot", "delivery", "command_verdict"})
+_IN_LEASE: Final = frozenset({"snapshot", "delivery"})
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """One entry or marker arrived."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A handler's complete list of registered devices with their merged status of now."""
+
+    peer: int
+    devices: tuple[tuple[Device, bytes], ...]
+    answers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A handler delivers from now on."""
+
+    peer: int
+
+
+LeaseEvent = Delivered | Registered | Granted | Verdict | Count | Tell | Superseded
+"""What a message of a handler means."""
+
+
+@dataclass(eq=False, slots=True)
+class _Handler:
+    served: Mapping[int, int]
+    retry_at: float = 0.0
+    lease: int = 0
+    is_granted: bool = False
+    store_id: int = 0
+    received: int = 0
+    released: int = 0
+    released_early: set[int] = field(default_factory=set)
+    told: int = 0
+    parts: list[tuple[Device, bytes]] = field(default_factory=list)
+
+
+class Leases:
+    """Who delivers to this endpoint, in which lease, and how far."""
+
+    def __init__(self, endpoint: int, epoch: int, modules: Iterable[int]) -> None:
+        """`epoch` is higher than that of any earlier client of this endpoint (R17)."""
+        self._endpoint, self._epoch = endpoint, epoch
+        self._modules = frozenset(modules)
+        self._handlers: dict[int, _Handler] = {}
+        self._last_lease = 0
+        self._last_request = 0
+
+    # Peers
+
+    def handler_up(self, peer: int, presence: bus_pb2.Presence, now: float) -> list[Tell]:
+        """A handler was heard for the first time, or what it serves has changed."""
+        served = {each.module: each.partitions for each in presence.served}
+        known = self._handlers.get(peer)
+        if not self._modules & served.keys():
+            if known is not None:
+                del self._handlers[peer]
+            return []
+        if known is not None:
+            known.served = served
+            return []
+        handler = self._handlers[peer] = _Handler(served)
+        return [self._lease(peer, handler, now)]
+
+    def handler_lost(self, peer: int) -> bool:
+        """A handler is gone; whether it was one of ours."""
+        return self._handlers.pop(peer, None) is not None
+
+    def link_up(self, now: float) -> list[Tell]:
+        """The bus is back: what was under way is lost, so every lease starts again."""
+        return [self._lease(peer, handler, now) for peer, handler in self._handlers.items()]
+
+    def resync(self, now: float) -> list[Tell]:
+        """Ask for everything that is not acknowledged again."""
+        return self.link_up(now)
+
+    def owner(self, identity: Identity) -> int | None:
+        """The handler that owns the device; of two the newer life."""
+        bit = 1 << identity.partition
+        for peer in reversed(self._handlers):
+            if self._handlers[peer].served.get(identity.module, 0) & bit:
+                return peer
+        return None
+
+    @property
+    def granted(self) -> list[int]:
+        """Handlers that deliver now."""
+        return [peer for peer, handler in self._handlers.items() if handler.is_granted]
+
+    @property
+    def peers(self) -> list[int]:
+        """Handlers of this endpoint, granted or asked."""
+        return list(self._handlers)
+
+    # Time
+
+    def next_retry(self) -> float | None:
+        """When an unanswered Lease is repeated."""
+        waiting = (each.retry_at for each in self._handlers.values() if not each.is_granted)
+        return min(waiting, default=None)
+
+    def tick(self, now: float) -> list[Tell]:
+        """Repeat what was not answered."""
+        return [
+            self._lease(peer, handler, now)
+            for peer, handler in self._handlers.items()
+            if not handler.is_granted and handler.retry_at <= now
+        ]
+
+    # Out
+
+    def request_snapshots(self) -> tuple[int, list[Tell]]:
+        """Ask every handler who is registered now; the request's number and what to send."""
+        self._last_request += 1
+        tells = [self.request_snapshot(peer, self._last_request) for peer in self.granted]
+        return self._last_request, tells
+
+    def request_snapshot(self, peer: int, number: int) -> Tell:
+        """Ask one handler within an earlier request."""
+        message = bus_pb2.Message()
+        request = message.snapshot_request
+        request.endpoint, request.epoch, request.request = self._endpoint, self._epoch, number
+        return Tell(peer, message)
+
+    def tell_phase(self, session: int, *, is_exposed: bool) -> list[Tell]:
+        """Whether what was delivered may reach the control plane from now on."""
+        message = bus_pb2.Message()
+        phase = message.session_phase
+        phase.endpoint, phase.epoch, phase.session = self._endpoint, self._epoch, session
+        phase.phase = bus_pb2.SessionPhase.EXPOSED if is_exposed else bus_pb2.SessionPhase.OFFLINE
+        return [Tell(peer, message) for peer in self.granted]
+
+    def acknowledge(self, device: Device, sequence: int) -> list[Tell]:
+        """Entries up to `sequence` are acknowledged upstream.
+
+        One that gets lost is said again when the entry is delivered again.
+        """
+        peer = self.owner(device.identity)
+        if peer is None:
+            return []
+        message = bus_pb2.Message()
+        ack = message.outbox_ack
+        ack.endpoint, ack.epoch, ack.sequence = self._endpoint, self._epoch, sequence
+        device.write_to(ack.device)
+        return [Tell(peer, message)]
+
+    def forward(self, session: int, counter: int, device: Device, command: bytes) -> list[Tell]:
+        """A command for a device; nothing while nobody owns it."""
+        peer = self.owner(device.identity)
+        if peer is None:
+            return []
+        message = bus_pb2.Message()
+        forward = message.command_forward
+        forward.endpoint, forward.epoch = self._endpoint, self._epoch
+        forward.session, forward.counter, forward.command = session, counter, command
+        device.write_to(forward.device)
+        return [Tell(peer, message)]
+
+    def release(self, receipts: Iterable[Receipt]) -> list[Tell]:
+        """These deliveries have left the process; tells each handler its contiguous front."""
+        for receipt in receipts:
+            handler = self._handlers.get(receipt.peer)
+            if handler is None or handler.lease != receipt.lease or not handler.is_granted:
+                continue
+            handler.released_early.add(receipt.delivery)
+            while handler.released + 1 in handler.released_early:
+                handler.released += 1
+                handler.released_early.discard(handler.released)
+        tells: list[Tell] = []
+        for peer, handler in self._handlers.items():
+            if handler.is_granted and handler.released > handler.told:
+                handler.told = handler.released
+                message = bus_pb2.Message()
+                receipt_message = message.delivery_receipt
+                receipt_message.endpoint, receipt_message.epoch = self._endpoint, self._epoch
+                receipt_message.delivery = handler.released
+                tells.append(Tell(peer, message))
+        return tells
+
+    # In
+
+    def receive(  # noqa: PLR0911  # a table, one row per return
+        self, peer: int, message: bus_pb2.Message, now: float
+    ) -> list[LeaseEvent]:
+        """What a handler said; of another endpoint, an older life or no lease it is nothing."""
+        kind = message.WhichOneof("body")
+        if kind == "lease_ended":
+            return self._ended(message.lease_ended)
+        handler = self._handlers.get(peer)
+        if handler is None or kind not in _FROM_HANDLER:
+            return [Count(Reason.STALE_LEASE)]
+        body = getattr(message, kind)
+        is_ours = body.endpoint == self._endpoint and body.epoch == self._epoch
+        if not is_ours or (kind in _IN_LEASE and not handler.is_granted):
+            return [Count(Reason.STALE_LEASE)]
+        match body:
+            case bus_pb2.LeaseGranted():
+                return self._granted(peer, handler, body)
+            case bus_pb2.CommandVerdict():
+                return [Verdict(body.session, body.counter, body.response)]
+            case bus_pb2.Snapshot():
+                return self._snapshot(peer, handler, body)
+            case _:
+                return self._delivery(peer, handler, body, now)
+
+    def _ended(self, ended: bus_pb2.LeaseEnded) -> list[LeaseEvent]:
+        if ended.endpoint != self._endpoint or ended.epoch < self._epoch:
+            return [Count(Reason.STALE_LEASE)]
+        return [Superseded(ended.reason)]
+
+    def _granted(
+        self, peer: int, handler: _Handler, granted: bus_pb2.LeaseGranted
+    ) -> list[LeaseEvent]:
+        self._last_lease += 1
+        handler.lease = self._last_lease
+        handler.is_granted, handler.store_id = True, granted.store_id
+        handler.received = handler.released = handler.told = 0
+        handler.released_early.clear()
+        handler.parts.clear()
+        return [Granted(peer)]
+
+    def _snapshot(
+        self, peer: int, handler: _Handler, snapshot: bus_pb2.Snapshot
+    ) -> list[LeaseEvent]:
+        if snapshot.is_first:
+            handler.parts.clear()
+        handler.parts += [
+            (Device.from_message(each.device), each.status) for each in snapshot.registered
+        ]
+        if not snapshot.is_last:
+            return []
+        complete = Registered(peer, tuple(handler.parts), snapshot.request)
+        handler.parts.clear()
+        return [complete]
+
+    def _delivery(
+        self, peer: int, handler: _Handler, delivery: bus_pb2.Delivery, now: float
+    ) -> list[LeaseEvent]:
+        if delivery.delivery != handler.received + 1:
+            # The bus lost one: whatever it was, a new lease brings it again.
+            return [Count(Reason.SEQUENCE_GAP), self._lease(peer, handler, now)]
+        handler.received = delivery.delivery
+        entry = Entry(
+            Device.from_message(delivery.device),
+            delivery.status,
+            delivery.sequence,
+            handler.store_id,
+            delivery.ends_registration,
+            delivery.is_repeat,
+            delivery.error if delivery.HasField("error") else None,
+            delivery.first_sequence,
+            delivery.time_unix_ms,
+            Receipt(peer, handler.lease, delivery.delivery),
+        )
+        return [Delivered(entry)]
+
+    def _lease(self, peer: int, handler: _Handler, now: float) -> Tell:
+        handler.is_granted = False
+        handler.retry_at = now + RETRY_S
+        message = bus_pb2.Message()
+        lease = message.lease
+        lease.endpoint, lease.epoch = self._endpoint, self._epoch
+        lease.modules.extend(sorted(self._modules))
+        return Tell(peer, message)

@@ -1,0 +1,275 @@
+"""Which status goes out next in a session, and in which state (fleet-protocol 4.5, 4.7, R12).
+
+Pure. The announced set here is the control plane's own: devices join it with their CONNECTING and
+leave it with their DISCONNECT, so the peer never gets a status that it would not acknowledge.
+A device that joins waits for the acknowledgement of its CONNECTING before anything else of it is
+sent; the others go on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Final
+
+from module_gateway.external_client.backlog import Backlog, Flight
+from module_gateway.external_client.effects import Guest, Publish
+from module_gateway.external_client.entries import Entry, Fold
+from module_gateway.protocol.external import DeviceState, Status
+from module_gateway.protocol.identity import Device, Identity
+
+FIRST_COUNTER: Final = 1
+"""The existing external server ignores 0 in all but its first session (fleet-protocol 4.5)."""
+
+LAST_COUNTER: Final = 2**32 - 2
+"""A session is renewed before its uint32 counter wraps to the ignored 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Invitation:
+    marker: Entry
+    is_probe: bool
+
+
+class StatusSender:
+    """Counters, announced set and window of one session."""
+
+    def __init__(
+        self,
+        session_id: str,
+        backlog: Backlog,
+        window: int,
+        timeout_s: float,
+        last_counter: int = LAST_COUNTER,
+    ) -> None:
+        self._session_id = session_id
+        self._backlog = backlog
+        self._window = window
+        self._timeout_s = timeout_s
+        self._last_counter = last_counter
+        self._next_counter = FIRST_COUNTER
+        self._announced: dict[Identity, Entry] = {}
+        self._flights: dict[int, Flight] = {}
+        self._probes = 0
+        self._joining: set[Identity] = set()
+        self._invited: dict[Identity, _Invitation] = {}
+        self._turns: deque[Identity] = deque()
+        self._in_turns: set[Identity] = set()
+        self._newest_acknowledged = 0
+
+    @property
+    def announced(self) -> tuple[Identity, ...]:
+        """Who is connected at the control plane, as far as it will know."""
+        return tuple(self._announced)
+
+    @property
+    def in_flight(self) -> int:
+        """Statuses that wait for their acknowledgement."""
+        return len(self._flights)
+
+    @property
+    def probes(self) -> int:
+        """CONNECTING statuses of quarantined devices, sent or about to be."""
+        return self._probes + sum(each.is_probe for each in self._invited.values())
+
+    @property
+    def is_idle(self) -> bool:
+        """Nobody is announced and nothing is under way or waiting."""
+        return not (self._announced or self._flights or self._turns)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """No counter is left, and what was sent is settled."""
+        return self._next_counter > self._last_counter and not self._flights
+
+    def is_announced(self, identity: Identity) -> bool:
+        """Whether a Command for it may be forwarded (R13)."""
+        return identity in self._announced
+
+    def farewell(self, identity: Identity) -> Entry:
+        """A marker that ends an announced device's registration with its last status."""
+        last = self._announced[identity]
+        return _leaving(last.device, last.status)
+
+    # The connect sequence
+
+    def connect_guest(self, guest: Guest) -> tuple[int, Publish]:
+        """The CONNECTING of step 2 and its counter; the guest's fold is frozen."""
+        identity = guest.device.identity
+        fold = self._backlog.folds.freeze(identity)
+        status = guest.status if fold is None else fold.status
+        self._announced[identity] = Entry(guest.device, status)
+        return self._publish(DeviceState.CONNECTING, Entry(guest.device, status), fold)
+
+    def withdraw(self, identity: Identity) -> None:
+        """The control plane never knew it."""
+        self._announced.pop(identity, None)
+        self._joining.discard(identity)
+        self._invited.pop(identity, None)
+
+    def begin(self) -> None:
+        """Statuses may go out: whatever waits gets its turn."""
+        for identity in self._backlog.identities_waiting():
+            self.offer(identity)
+
+    # Running
+
+    def offer(self, identity: Identity) -> None:
+        """Something of this device waits."""
+        if identity in self._joining or identity in self._in_turns:
+            return
+        if identity in self._invited or self._backlog.is_sendable(identity):
+            self._in_turns.add(identity)
+            self._turns.append(identity)
+
+    def invite(self, marker: Entry, *, is_probe: bool) -> None:
+        """Announce it with its fold, or with the marker's status when there is none."""
+        identity = marker.identity
+        if identity not in self._announced and identity not in self._joining:
+            self._invited[identity] = _Invitation(marker, is_probe)
+            self.offer(identity)
+
+    def pump(self, now: float) -> list[Publish]:
+        """Send what the window takes, one status per device in turn."""
+        published: list[Publish] = []
+        while self._turns and self._has_room():
+            identity = self._turns.popleft()
+            self._in_turns.discard(identity)
+            status = self._send_next(identity, now)
+            if status is not None:
+                published.append(status)
+            self.offer(identity)
+        return published
+
+    def acknowledge(self, counter: int) -> Flight | None:
+        """Match a StatusResponse; None for a duplicate or an unknown counter."""
+        flight = self._flights.pop(counter, None)
+        if flight is None:
+            return None
+        self._newest_acknowledged = max(self._newest_acknowledged, counter)
+        self._landed(flight)
+        self._backlog.acknowledge(flight)
+        self.offer(flight.identity)
+        return flight
+
+    def next_expiry(self) -> float | None:
+        """When the oldest status in flight is overdue."""
+        for flight in self._flights.values():
+            return flight.sent_at + self._timeout_s
+        return None
+
+    def expired(self, now: float) -> list[Flight]:
+        """Every overdue status, oldest first."""
+        overdue: list[Flight] = []
+        for flight in self._flights.values():
+            if flight.sent_at + self._timeout_s > now:
+                break
+            overdue.append(flight)
+        return overdue
+
+    def is_unknown_device(self, flight: Flight) -> bool:
+        """Whether a missing acknowledgement is the device's fault, not the session's (R16)."""
+        if flight.state != DeviceState.CONNECTING:
+            return False
+        return flight.is_probe or self._newest_acknowledged > flight.counter
+
+    def give_up(self, flight: Flight) -> None:
+        """Take a device back that the control plane does not know: it is folded again."""
+        self._flights.pop(flight.counter, None)
+        self._landed(flight)
+        self.withdraw(flight.identity)
+        self._backlog.refold(flight.identity)
+
+    def disconnect_all(self, now: float) -> list[Publish]:
+        """DISCONNECT with its last status for everybody who is announced (E23)."""
+        self._turns.clear()
+        self._in_turns.clear()
+        self._invited.clear()
+        return [
+            self._fly(DeviceState.DISCONNECT, marker, now)
+            for marker in (*self._announced.values(),)
+        ]
+
+    # How
+
+    def _has_room(self) -> bool:
+        used = len(self._flights) - self._probes
+        return used < self._window and self._next_counter <= self._last_counter
+
+    def _landed(self, flight: Flight) -> None:
+        self._joining.discard(flight.identity)
+        if flight.is_probe:
+            self._probes -= 1
+
+    def _send_next(self, identity: Identity, now: float) -> Publish | None:
+        is_announced = identity in self._announced
+        invitation = self._invited.pop(identity, None)
+        if invitation is not None and not is_announced:
+            return self._join(invitation.marker, now, is_probe=invitation.is_probe)
+        if not self._backlog.is_sendable(identity):
+            return None
+        entry = self._backlog.pop(identity)
+        if entry is None:
+            return None
+        if is_announced:
+            state = DeviceState.DISCONNECT if entry.ends_registration else DeviceState.RUNNING
+            return self._fly(state, entry, now)
+        if entry.ends_registration:
+            if entry.is_marker or entry.is_repeat:
+                self._backlog.swallow(entry)
+                return None
+            self._backlog.put_first(_leaving(entry.device, entry.status))
+        return self._join(entry, now)
+
+    def _join(self, entry: Entry, now: float, *, is_probe: bool = False) -> Publish:
+        fold = self._backlog.folds.freeze(entry.identity)
+        if fold is not None:
+            self._backlog.drop(entry)
+            entry = replace(entry, status=fold.status, sequence=0, receipt=None)
+            if fold.ends_registration:
+                self._backlog.put_first(_leaving(fold.device, fold.status))
+        self._joining.add(entry.identity)
+        if is_probe:
+            self._probes += 1
+        return self._fly(DeviceState.CONNECTING, entry, now, fold, is_probe=is_probe)
+
+    def _fly(
+        self,
+        state: DeviceState,
+        entry: Entry,
+        now: float,
+        fold: Fold | None = None,
+        *,
+        is_probe: bool = False,
+    ) -> Publish:
+        if state is DeviceState.DISCONNECT:
+            self._announced.pop(entry.identity, None)
+        else:
+            self._announced[entry.identity] = Entry(entry.device, entry.status)
+        counter, publish = self._publish(state, entry, fold)
+        carried = None if fold is not None else entry
+        flight = Flight(counter, entry.identity, state, now, carried, is_probe)
+        self._flights[counter] = flight
+        self._backlog.fly(flight)
+        return publish
+
+    def _publish(
+        self, state: DeviceState, entry: Entry, fold: Fold | None = None
+    ) -> tuple[int, Publish]:
+        counter = self._next_counter
+        self._next_counter += 1
+        status = Status(
+            self._session_id,
+            state,
+            counter,
+            entry.device,
+            entry.status,
+            None if fold is None else fold.error,
+            entry.position if fold is None else fold.position,
+            entry.time_unix_ms if fold is None else fold.time_unix_ms,
+        )
+        return counter, Publish(status)
+
+
+def _leaving(device: Device, status: bytes) -> Entry:
+    return Entry(device, status, ends_registration=True)
