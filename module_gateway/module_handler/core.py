@@ -123,8 +123,14 @@ class Core:
 
     # The one way in
 
-    def decide(self, events: Iterable[Event], now: float, unix_ms: int) -> Turn:
-        """Apply everything that was heard, then let time pass until `now`."""
+    def decide(
+        self, events: Iterable[Event], now: float, unix_ms: int, *, is_drained: bool = True
+    ) -> Turn:
+        """Apply what was heard, then admit newcomers and let time pass until `now`.
+
+        The latter two wait while `is_drained` is False: more has arrived that is not among
+        `events`, and a connection's end may be in it (R3).
+        """
         turn = Turn(now, unix_ms)
         for event in events:
             match event:
@@ -140,9 +146,10 @@ class Core:
                         self._peer_up(peer, turn)
                 case _:
                     assert_never(event)
-        self._connections.admit(turn)
-        self._connections.expire(turn)
-        self._devices.expire(turn)
+        if is_drained:
+            self._connections.admit(turn)
+            self._connections.expire(turn)
+            self._devices.expire(turn)
         self._upstream.deliver(turn)
         self._store_touched(turn)
         return turn

@@ -43,6 +43,7 @@ class Entry:
         error: the error aggregate of everything older, this status included; None unless it is
             a fold. A fold stands for all entries of its identity up to its sequence.
         time_unix_ms: wall time of the publication.
+        first_sequence: the oldest entry that a fold covers, 0 when it is none.
     """
 
     sequence: int
@@ -52,6 +53,7 @@ class Entry:
     is_repeat: bool = False
     error: bytes | None = None
     time_unix_ms: int = 0
+    first_sequence: int = 0
 
     @property
     def size_bytes(self) -> int:
@@ -229,6 +231,7 @@ class Outbox:
             is_repeat=False,
             error=error,
             time_unix_ms=newer.time_unix_ms,
+            first_sequence=older.first_sequence or older.sequence,
         )
 
 

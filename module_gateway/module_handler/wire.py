@@ -158,6 +158,7 @@ def delivery(endpoint: int, epoch: int, numbered: Numbered, unix_ms: int) -> bus
     delivered.time_unix_ms = entry.time_unix_ms
     if entry.error is not None:
         delivered.error = entry.error
+        delivered.first_sequence = entry.first_sequence
     return message
 
 

@@ -1,0 +1,310 @@
+"""The module handler process: drain, decide, commit, release (contract R1).
+
+Everything that has arrived becomes one turn of the core, everything that the turn changes one
+commit, and only then its messages leave. While a commit runs the inbox grows: an idle handler
+has commits of one status, a busy one of hundreds. A turn that cannot be committed never
+happened: its messages are dropped and the state is loaded again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from module_gateway.bus.link import Address, Link
+from module_gateway.bus.port import Bus
+from module_gateway.module_handler import metrics
+from module_gateway.module_handler.core import (
+    Core,
+    Event,
+    Heard,
+    LinkBroken,
+    PeerLost,
+    PeerUp,
+)
+from module_gateway.module_handler.inbox import Inbox
+from module_gateway.module_handler.limits import limits_of
+from module_gateway.module_handler.store import MemoryStore, Store
+from module_gateway.module_handler.turn import Turn
+from module_gateway.modules.containment import ContainedModule
+from module_gateway.protocol import bus_pb2
+from module_gateway.protocol.errors import Reason, StoreError
+from module_gateway.runtime.log import clean_text, get_logger
+from module_gateway.runtime.settings import Settings
+from module_gateway.runtime.tasks import start_task, stop_tasks
+
+FINISH_LIMIT_S: Final = 3.0
+"""For committing and sending what has arrived when the process is asked to stop (design 3.9: the
+whole stop has 10 s)."""
+
+RETRY_MIN_S: Final = 0.1
+RETRY_MAX_S: Final = 5.0
+"""Between attempts on a store that fails. Devices meanwhile get no answer and come again."""
+
+FIELD_CHARS: Final = 160
+"""Of one field of a log line: an identity and a name may be long."""
+
+_log = get_logger(__name__)
+
+
+class ModuleHandler:
+    """The owner of the truth about the devices of some modules.
+
+    Attributes:
+        link: the process' link, once `run` has loaded the state.
+        started: set when the state is loaded and the bus is there for the first time.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        modules: Mapping[int, ContainedModule],
+        bus: Bus,
+        store: Store | None = None,
+        health_changed: Callable[[str, bool, str], None] = lambda *_: None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """Prepare a handler.
+
+        Args:
+            settings: of the gateway.
+            modules: all that are loaded; `module-handler-settings.modules` may choose of them.
+            bus: the way to the others.
+            store: what survives; by default it lives as long as the process.
+            health_changed: told ("bus" or "store", is_ok, detail) on every change.
+            clock: monotonic seconds.
+            wall: Unix time in seconds; only written down.
+
+        Raises:
+            ConfigError: the partitions have a wrong form.
+        """
+        chosen = settings.module_handler_settings.modules
+        self._modules: Final = {
+            number: module
+            for number, module in modules.items()
+            if chosen is None or number in chosen
+        }
+        self._settings = settings
+        self._limits = limits_of(settings)
+        self._bus = bus
+        self._store: Store = MemoryStore() if store is None else store
+        self._health_changed = health_changed
+        self._clock, self._wall = clock, wall
+        self._inbox = Inbox()
+        self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._stop = asyncio.Event()
+        self.started = asyncio.Event()
+        self.link: Link | None = None
+
+    @property
+    def address(self) -> Address:
+        """Where others find it. Only after `started`."""
+        return self._running_link.address
+
+    async def ready(self) -> None:
+        """Wait until it can be talked to."""
+        await self.started.wait()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Load the state and serve until `stop`; then finish what has arrived.
+
+        Raises:
+            StoreError: the state cannot be loaded at the start.
+        """
+        self._core = await self._load()
+        self._health_changed("store", True, "")
+        self.link = Link(
+            self._bus,
+            bus_pb2.MODULE_HANDLER,
+            self._settings.bus,
+            self,
+            self._presence,
+            clock=self._clock,
+        )
+        link_task = start_task(self.link.run(), "module-handler-link")
+        work_task = start_task(self._work_until_stopped(), "module-handler-work")
+        try:
+            await _either(stop, work_task)
+            self._stop.set()
+            self._wake.set()
+            async with asyncio.timeout(FINISH_LIMIT_S):
+                await asyncio.wait({work_task})
+                await self.link.drain()
+        except TimeoutError:
+            _log.error("stop_incomplete", waited_s=FINISH_LIMIT_S, inbox=len(self._inbox))
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            await stop_tasks([work_task, link_task])
+
+    # What the link tells
+
+    def link_up(self) -> None:
+        """See `bus.link.LinkListener`."""
+        self._health_changed("bus", True, "")
+        self.started.set()
+        self._put(LinkBroken(tuple(self._running_link.peers())))
+
+    def link_down(self, reason: str) -> None:
+        """See `bus.link.LinkListener`."""
+        self._health_changed("bus", False, reason)
+        _log.warning("bus_lost", reason=clean_text(reason, FIELD_CHARS))
+
+    def peer_up(self, peer: Address, presence: bus_pb2.Presence) -> None:
+        """See `bus.link.LinkListener`."""
+        del presence  # what servers and clients serve is no business of a handler
+        self._put(PeerUp(peer))
+
+    def peer_lost(self, peer: Address) -> None:
+        """See `bus.link.LinkListener`."""
+        _log.info("peer_lost", peer=str(peer))
+        self._put(PeerLost(peer))
+
+    def received(self, sender: Address, messages: Sequence[bus_pb2.Message]) -> None:
+        """See `bus.link.LinkListener`."""
+        self._put(Heard(sender, messages))
+
+    def _put(self, event: Event) -> None:
+        if not self._inbox.put(event) and isinstance(event, Heard):
+            metrics.DROPPED.labels(Reason.QUEUE_FULL).inc(len(event.messages))
+        self._wake.set()
+
+    # Drain, decide, commit, release
+
+    async def _work_until_stopped(self) -> None:
+        backoff_s = RETRY_MIN_S
+        while not (self._stop.is_set() and not self._inbox):
+            await self._wake.wait()
+            self._wake.clear()
+            while True:
+                turn = self._decide()
+                if await self._commit(turn):
+                    backoff_s = RETRY_MIN_S
+                    self._release(turn)
+                else:
+                    await self._pause(backoff_s)
+                    backoff_s = min(2 * backoff_s, RETRY_MAX_S)
+                    if not await self._reload():
+                        return
+                if not self._inbox:
+                    break
+                await asyncio.sleep(0)  # let the link send and receive between two turns
+            self._arm_timer()
+
+    def _decide(self) -> Turn:
+        events = self._inbox.take()
+        metrics.INBOX.set(self._inbox.messages)
+        with metrics.TURN_DURATION.time():
+            return self._core.decide(
+                events,
+                self._clock(),
+                int(self._wall() * 1000),
+                is_drained=not self._inbox,
+            )
+
+    async def _commit(self, turn: Turn) -> bool:
+        """Make the turn permanent; False when it is not, or nobody knows."""
+        if not turn.changes:
+            return True
+        try:
+            with metrics.COMMIT_DURATION.time():
+                await self._store.commit(turn.changes)
+        except StoreError as error:
+            metrics.DROPPED.labels(Reason.STORE_FAILED).inc(len(turn.sends))
+            self._health_changed("store", False, str(error))
+            _log.error("commit_failed", error=clean_text(error, FIELD_CHARS))
+            return False
+        metrics.CHANGES.inc(len(turn.changes))
+        return True
+
+    def _release(self, turn: Turn) -> None:
+        """Now it is true: say it."""
+        link = self._running_link
+        for send in turn.sends:
+            link.send(send.receiver, send.message)  # what the link refuses, it counts
+        for reason, times in turn.counts.items():
+            metrics.DROPPED.labels(reason).inc(times)
+        for note in turn.notes:
+            fields = {
+                key: clean_text(value, FIELD_CHARS) if isinstance(value, str) else value
+                for key, value in note.fields.items()
+            }
+            _log.info(note.event, **fields)
+        metrics.APPLIED.inc(turn.applied)
+        metrics.PUBLISHED.inc(turn.publications)
+        for name, size in self._core.sizes().items():
+            metrics.SIZES.labels(name).set(size)
+
+    async def _reload(self) -> bool:
+        """Forget everything that was decided since the last commit.
+
+        False when the process is to stop meanwhile: what it knows is not committed then.
+        """
+        backoff_s = RETRY_MIN_S
+        while not self._stop.is_set():
+            try:
+                core = await self._load()
+            except StoreError as error:
+                _log.error("load_failed", error=clean_text(error, FIELD_CHARS))
+                await self._pause(backoff_s)
+                backoff_s = min(2 * backoff_s, RETRY_MAX_S)
+                continue
+            core.inherit_clients(self._core)
+            self._core = core
+            self._inbox.put_first(LinkBroken(tuple(self._running_link.peers())))
+            self._health_changed("store", True, "")
+            return True
+        return False
+
+    async def _load(self) -> Core:
+        state = await self._store.load()
+        _log.info("state_loaded", devices=len(state.devices), entries=len(state.entries))
+        store_id = self._store.store_id
+        return Core(self._limits, self._modules, store_id, state, self._clock())
+
+    async def _pause(self, pause_s: float) -> None:
+        """Leave a failing store alone for a while, unless the process is to stop."""
+        try:
+            async with asyncio.timeout(pause_s):
+                await self._stop.wait()
+        except TimeoutError:
+            return
+
+    def _arm_timer(self) -> None:
+        """Wake up when the core has something to do without being told anything."""
+        due = self._core.next_due()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            delay_s = max(0.0, due - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake.set)
+
+    @property
+    def _running_link(self) -> Link:
+        if self.link is None:
+            raise RuntimeError("the handler does not run yet")
+        return self.link
+
+    def _presence(self) -> bus_pb2.Presence:
+        presence = bus_pb2.Presence()
+        for number in self._modules:
+            presence.served.add(module=number, partitions=self._limits.connections.partitions)
+        return presence
+
+
+async def _either(stop: asyncio.Event, work: asyncio.Task[None]) -> None:
+    """Return when `stop` is set or the work has ended by itself, which only a defect makes it."""
+    waiting = start_task(_wait_for(stop), "module-handler-stop")
+    try:
+        await asyncio.wait({waiting, work}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await stop_tasks([waiting])
+
+
+async def _wait_for(stop: asyncio.Event) -> None:
+    await stop.wait()
