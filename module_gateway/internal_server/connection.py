@@ -10,7 +10,7 @@ import asyncio
 import socket
 import time
 from math import inf
-from typing import Final, Protocol, assert_never
+from typing import Final, Protocol, assert_never, cast
 
 from module_gateway.internal_server import events as ev
 from module_gateway.internal_server import metrics
@@ -110,10 +110,10 @@ class DeviceConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # a stream socket's is one
-        self._transport = transport
+        # A stream socket's transport is one in all but name (uvloop's does not derive from it).
+        self._transport = cast("asyncio.Transport", transport)
         # Told at the first byte that the kernel does not take, and again when all have left.
-        transport.set_write_buffer_limits(high=0)
+        self._transport.set_write_buffer_limits(high=0)
         self._host.opened(self)
 
     def data_received(self, chunk: bytes) -> None:
@@ -200,13 +200,18 @@ class DeviceConnection(asyncio.Protocol):
                 assert_never(effect)
 
     def _write(self, frame: bytes) -> None:
-        """One write per frame; a device that does not read may pile up only so much (I17)."""
+        """One write per frame.
+
+        A device that does not read gets no further replies, because its frames are not taken;
+        what is pushed to it may pile up only so much (I17).
+        """
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        transport.write(frame)
         if transport.get_write_buffer_size() > self._write_buffer_bytes:
             self.take(ev.CloseOrdered(Reason.NOT_READING, bus_pb2.PROTOCOL_VIOLATION))
+        else:
+            transport.write(frame)
 
     def _end(self, close: ev.Close) -> None:
         self._close = close
@@ -216,11 +221,10 @@ class DeviceConnection(asyncio.Protocol):
         )
         if self._transport is None:
             return
-        if not close.flushes or self._transport.get_write_buffer_size():
-            # Whoever has not even taken what was written before does not get to linger.
-            self._transport.abort()
-        else:
+        if close.flushes:
             self._transport.close()
+        else:
+            self._transport.abort()
 
     def _read_or_not(self) -> None:
         transport = self._transport

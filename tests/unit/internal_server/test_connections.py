@@ -1,0 +1,113 @@
+"""What is open towards a handler, and the fingerprint of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from module_gateway.bus.address import Address
+from module_gateway.internal_server import events as ev
+from module_gateway.internal_server.connections import PART_SIZE, HandlerPeer, mix64
+from module_gateway.internal_server.session import DeviceSession, SessionRules
+from module_gateway.protocol import bus_pb2
+from module_gateway.protocol.identity import Device
+from module_gateway.protocol.internal import encode_connect, encode_status
+from tests.golden import BUTTON
+
+
+def peer(bound: int = 4) -> HandlerPeer:
+    return HandlerPeer(Address(bus_pb2.MODULE_HANDLER, 7), bound)
+
+
+def session_of(device: Device, statuses: int = 0) -> DeviceSession:
+    session = DeviceSession(SessionRules(admit=lambda _device: None), 0.0)
+    session.step(ev.BytesReceived(encode_connect(device)), 0.0)
+    if statuses:
+        session.step(ev.VerdictArrived(0), 0.0)
+    for number in range(1, statuses + 1):
+        session.step(ev.BytesReceived(encode_status(device, b"")), 0.0)
+        session.step(ev.ReplyArrived(number, b""), 0.0)
+    return session
+
+
+@pytest.mark.parametrize(
+    ("number", "mixed"),
+    [
+        (0, 0),
+        (1, 0x5692161D100B05E5),
+        (0x9E3779B97F4A7C15, 0xE220A8397B1DCDAF),  # splitmix64's first number from seed 0
+    ],
+)
+def test_mix64_is_the_finaliser_of_splitmix64(number: int, mixed: int):
+    assert mix64(number) == mixed
+
+
+def test_R6_the_digest_is_count_and_exclusive_or_of_the_mixed_instances():
+    handler = peer()
+    for instance in (1, 2, 3):
+        handler.add(instance, session_of(BUTTON))
+    handler.remove(2)
+    assert handler.digest() == bus_pb2.LiveDigest(count=2, digest=mix64(1) ^ mix64(3))
+    handler.remove(1)
+    handler.remove(3)
+    assert handler.digest() == bus_pb2.LiveDigest(count=0, digest=0)
+
+
+def test_adding_twice_and_removing_twice_change_nothing():
+    handler = peer()
+    handler.add(5, session_of(BUTTON))
+    handler.add(5, session_of(BUTTON))
+    assert handler.digest().digest == mix64(5)
+    handler.remove(6)
+    handler.remove(5)
+    handler.remove(5)
+    assert (len(handler), handler.digest().digest) == (0, 0)
+
+
+def test_the_list_tells_device_sequence_and_decision():
+    handler = peer()
+    handler.add(3, session_of(BUTTON))
+    handler.add(4, session_of(BUTTON, statuses=2))
+    (part,) = handler.live_connections()
+    assert (part.is_first, part.is_last) == (True, True)
+    assert [(c.instance, c.last_sequence, c.is_decided) for c in part.connections] == [
+        (3, 0, False),
+        (4, 2, True),
+    ]
+    assert [Device.from_message(c.device) for c in part.connections] == [BUTTON, BUTTON]
+
+
+def test_an_empty_list_is_said_too():
+    (part,) = peer().live_connections()
+    assert part == bus_pb2.LiveConnections(is_first=True, is_last=True)
+
+
+def test_a_long_list_travels_in_parts():
+    handler = peer()
+    session = session_of(BUTTON)
+    for instance in range(1, 2 * PART_SIZE + 2):
+        handler.add(instance, session)
+    parts = list(handler.live_connections())
+    assert [(len(p.connections), p.is_first, p.is_last) for p in parts] == [
+        (PART_SIZE, True, False),
+        (PART_SIZE, False, False),
+        (1, False, True),
+    ]
+
+
+def test_a_full_list_has_no_empty_last_part():
+    handler = peer()
+    for instance in range(1, PART_SIZE + 1):
+        handler.add(instance, session_of(BUTTON))
+    assert [p.is_last for p in handler.live_connections()] == [True]
+
+
+def test_a_handler_is_saturated_at_its_bound_until_half_is_answered():
+    handler = peer(bound=4)
+    for _ in range(3):
+        handler.asked()
+    assert not handler.is_saturated
+    handler.asked()
+    assert handler.is_saturated
+    assert [handler.settled(), handler.settled()] == [False, True]
+    assert not handler.is_saturated
+    assert handler.unanswered == 2
