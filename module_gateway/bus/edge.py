@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, ParamSpec
 
-import structlog
-
 from module_gateway.bus import metrics
+from module_gateway.runtime.log import get_logger
 
 P = ParamSpec("P")
 
-_log: Final = structlog.get_logger("bus")
+_log: Final = get_logger(__name__)
 
 
 def notify(listener: Callable[P, None], /, *args: P.args, **kwargs: P.kwargs) -> bool:

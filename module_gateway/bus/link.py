@@ -10,13 +10,10 @@ confirmation the next ones grow: an idle process has batches of one, a busy one 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Protocol, assert_never
-
-import structlog
 
 from module_gateway.bus import batch, metrics
 from module_gateway.bus.address import PRESENCE_TOPIC, Address, new_boot_id
@@ -30,13 +27,18 @@ from module_gateway.bus.presence import (
     PresenceEvent,
     PresenceTable,
 )
+from module_gateway.bus.unsent import Parcel, Unsent
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import BusError, Reason, RemoteProtocolError
+from module_gateway.runtime.log import get_logger
 from module_gateway.runtime.settings import BusSettings
 
 __all__ = ["PRESENCE_TOPIC", "Address", "Link", "LinkListener"]
 
-_log: Final = structlog.get_logger("bus")
+REFUSALS_SILENT_S: Final = 10.0
+"""Between two log lines about batches that cannot be read; all of them are counted."""
+
+_log: Final = get_logger(__name__)
 
 
 class LinkListener(Protocol):
@@ -59,16 +61,6 @@ class LinkListener(Protocol):
 
         A body that this version of the schema does not have reads as `WhichOneof` None.
         """
-
-
-@dataclass(eq=False, slots=True)
-class _Unsent:
-    """What waits for one receiver. The counts include the batch that is under way."""
-
-    receiver: Address
-    entries: deque[bytes] = field(default_factory=deque)
-    messages: int = 0
-    size_bytes: int = 0
 
 
 class Link:
@@ -101,12 +93,13 @@ class Link:
         self._listener = listener
         self._presence = presence
         self._clock = clock
-        self._header = batch.encode_header(self.address)
         self._table = PresenceTable(self.address, settings.silence_ms / 1000)
+        self._refusals_silent_until = -math.inf
         self._is_up = False
         self._announcement_due = False
-        self._unsent: dict[Address, _Unsent] = {}
-        self._turns: deque[_Unsent] = deque()
+        self._unsent = Unsent(
+            self.address, settings.batch_bytes, settings.unsent_messages, settings.unsent_bytes
+        )
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -132,30 +125,15 @@ class Link:
         if not self._is_up:
             metrics.DROPPED.labels(Reason.BUS_DOWN).inc()
             return False
-        entry = batch.encode_entry(message)
-        unsent = self._unsent.get(receiver)
-        if unsent is None:
-            unsent = self._unsent[receiver] = _Unsent(receiver)
-        settings = self._settings
-        if (
-            unsent.messages >= settings.unsent_messages
-            or unsent.size_bytes + len(entry) > settings.unsent_bytes
-        ):
-            self._forget_if_empty(unsent)
+        if not self._unsent.put(receiver, message):
             metrics.DROPPED.labels(Reason.QUEUE_FULL).inc()
             return False
-        if not unsent.entries:
-            self._turns.append(unsent)
-        unsent.entries.append(entry)
-        unsent.messages += 1
-        unsent.size_bytes += len(entry)
         self._wake()
         return True
 
     def unsent(self, receiver: Address) -> tuple[int, int]:
         """Messages and bytes that the bus has not confirmed yet."""
-        unsent = self._unsent.get(receiver)
-        return (0, 0) if unsent is None else (unsent.messages, unsent.size_bytes)
+        return self._unsent.size(receiver)
 
     def announce(self) -> None:
         """Send a heartbeat now, before anything that waits. While down: with the next `link_up`."""
@@ -197,8 +175,7 @@ class Link:
         try:
             sender, messages = batch.decode(payload)
         except RemoteProtocolError as error:
-            metrics.DROPPED.labels(error.reason).inc()
-            _log.warning("bus_batch_refused", reason=error.reason, detail=error.detail)
+            self._refuse(error)
             return
         now = self._clock()
         if topic == PRESENCE_TOPIC:
@@ -209,6 +186,13 @@ class Link:
         metrics.RECEIVED_BATCHES.inc()
         metrics.RECEIVED_MESSAGES.inc(len(messages))
         notify(self._listener.received, sender, messages)
+
+    def _refuse(self, error: RemoteProtocolError) -> None:
+        metrics.DROPPED.labels(error.reason).inc()
+        now = self._clock()
+        if now >= self._refusals_silent_until:
+            self._refusals_silent_until = now + REFUSALS_SILENT_S
+            _log.warning("bus_batch_refused", reason=error.reason, detail=error.detail)
 
     # Presence
 
@@ -226,7 +210,7 @@ class Link:
                 case PeerUp(peer, presence):
                     notify(self._listener.peer_up, peer, presence)
                 case PeerLost(peer):
-                    self._drop(peer)
+                    metrics.DROPPED.labels(Reason.PEER_LOST).inc(self._unsent.drop(peer))
                     notify(self._listener.peer_lost, peer)
                 case PeerRefused():
                     metrics.DROPPED.labels(Reason.QUEUE_FULL).inc()
@@ -262,72 +246,47 @@ class Link:
         while True:
             await self._work.wait()
             self._work.clear()
-            while self._is_up and (self._announcement_due or self._turns):
+            while self._is_up and (self._announcement_due or self._unsent):
                 if self._announcement_due:
                     self._announcement_due = False
                     await self._publish_presence()
                 else:
-                    await self._publish_batch(self._turns.popleft())
+                    await self._publish_parcel(self._unsent.take())
             self._idle.set()
 
     async def _publish_presence(self) -> None:
         try:
             message = bus_pb2.Message()
             message.presence.CopyFrom(self._presence())
-            payload, _ = batch.pack(
-                self._header, deque((batch.encode_entry(message),)), self._settings.batch_bytes
-            )
-            await self._bus.publish(PRESENCE_TOPIC, payload)
+            await self._bus.publish(PRESENCE_TOPIC, self._unsent.one(message))
         except BusError:
             metrics.DROPPED.labels(Reason.BUS_DOWN).inc()
         except Exception:  # noqa: BLE001  # a named supervisor edge: the next heartbeat may work
             metrics.LISTENER_FAILURES.inc()
             _log.exception("bus_heartbeat_failed")
 
-    async def _publish_batch(self, unsent: _Unsent) -> None:
-        payload, messages = batch.pack(self._header, unsent.entries, self._settings.batch_bytes)
-        if unsent.entries:
-            self._turns.append(unsent)
+    async def _publish_parcel(self, parcel: Parcel) -> None:
         is_confirmed = False
         try:
-            await self._bus.publish(unsent.receiver.topic, payload)
+            await self._bus.publish(parcel.receiver.topic, parcel.payload)
             is_confirmed = True
         except BusError as error:
-            _log.info("bus_batch_lost", receiver=str(unsent.receiver), detail=str(error))
+            _log.info("bus_batch_lost", receiver=str(parcel.receiver), detail=str(error))
         except Exception:  # noqa: BLE001  # a named supervisor edge: one batch must not stop the rest
             metrics.LISTENER_FAILURES.inc()
-            _log.exception("bus_publish_failed", receiver=str(unsent.receiver))
+            _log.exception("bus_publish_failed", receiver=str(parcel.receiver))
+        was_expected = self._unsent.settle(parcel)
         if is_confirmed:
             metrics.SENT_BATCHES.inc()
-            metrics.SENT_MESSAGES.inc(messages)
-            metrics.SENT_BYTES.inc(len(payload))
-        elif self._unsent.get(unsent.receiver) is unsent:
-            metrics.DROPPED.labels(Reason.BUS_DOWN).inc(messages)
-        unsent.messages -= messages
-        unsent.size_bytes -= len(payload) - len(self._header)
-        self._forget_if_empty(unsent)
-
-    # Forgetting
+            metrics.SENT_MESSAGES.inc(parcel.messages)
+            metrics.SENT_BYTES.inc(len(parcel.payload))
+        elif was_expected:
+            metrics.DROPPED.labels(Reason.BUS_DOWN).inc(parcel.messages)
 
     def _set_down(self) -> None:
         self._is_up = False
         metrics.IS_UP.set(0)
-        for receiver in tuple(self._unsent):
-            self._drop(receiver, Reason.BUS_DOWN)
+        metrics.DROPPED.labels(Reason.BUS_DOWN).inc(self._unsent.drop_all())
         self._announcement_due = False
         self._work.clear()
         self._idle.set()
-
-    def _drop(self, receiver: Address, reason: Reason = Reason.PEER_LOST) -> None:
-        """Forget what waits for a receiver, including the claim on what is under way."""
-        unsent = self._unsent.pop(receiver, None)
-        if unsent is None:
-            return
-        metrics.DROPPED.labels(reason).inc(unsent.messages)
-        unsent.entries.clear()
-        if unsent in self._turns:
-            self._turns.remove(unsent)
-
-    def _forget_if_empty(self, unsent: _Unsent) -> None:
-        if not unsent.messages and self._unsent.get(unsent.receiver) is unsent:
-            del self._unsent[unsent.receiver]

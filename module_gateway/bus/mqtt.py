@@ -10,7 +10,6 @@ import secrets
 from collections.abc import Callable
 from typing import Final
 
-import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type
 from tenacity.wait import wait_exponential_jitter
 
@@ -19,6 +18,7 @@ from module_gateway.bus.location import BusLocation
 from module_gateway.bus.mqtt_connection import MqttConnection, open_socket
 from module_gateway.bus.port import BusListener
 from module_gateway.protocol.errors import BusError
+from module_gateway.runtime.log import get_logger
 
 KEEPALIVE_S: Final = 5
 """A broker that is silent for twice as long is gone; one that was killed shows it at once."""
@@ -40,7 +40,7 @@ _PAUSE_JITTER_S: Final = 0.1
 _STABLE_S: Final = 1.0
 """A connection that held for so long starts the pauses from the smallest again."""
 
-_log: Final = structlog.get_logger("bus")
+_log: Final = get_logger(__name__)
 
 
 class MqttBus:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-import structlog
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
@@ -21,6 +20,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from module_gateway.bus.location import BusLocation
 from module_gateway.protocol.errors import BusError
+from module_gateway.runtime.log import get_logger
 
 QOS: Final = 1
 """At least once per hop. With batches it costs nothing measurable (performance 3)."""
@@ -28,7 +28,7 @@ QOS: Final = 1
 _TICK_S: Final = 1.0
 """How often paho looks at its keepalive; well under any keepalive."""
 
-_log: Final = structlog.get_logger("bus")
+_log: Final = get_logger(__name__)
 
 
 async def open_socket(location: BusLocation) -> socket.socket:

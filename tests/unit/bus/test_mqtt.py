@@ -19,6 +19,7 @@ from tests.brokers import MosquittoBroker
 from tests.unit.bus.scripted_broker import (
     CONNACK_NOT_AUTHORISED,
     CONNACK_OK,
+    PUBACK,
     PUBLISH,
     Client,
     Packet,
@@ -306,3 +307,40 @@ async def test_an_unresolvable_host_is_an_outage_like_any_other() -> None:
         with pytest.raises(BusError):
             await bus.publish(TOPIC, b"nowhere")
         assert [] == ear.events
+
+
+async def test_R17_a_new_connection_neither_repeats_nor_delivers_what_the_old_one_had(
+    tmp_path: Path,
+) -> None:
+    second: list[Packet] = []
+
+    async def break_off(client: Client) -> None:
+        await client.accept()
+        assert (await client.read()).kind == PUBLISH
+        # Half a message: its rest must not be found at the start of the next connection.
+        client.write(b"\x32\x20\x00\x0dmg/1/server/1\x00\x01old")
+        await client.writer.drain()
+
+    async def watch(client: Client) -> None:
+        second.append(await client.read())
+        client.write(CONNACK_OK)
+        second.append(await client.read())
+        client.write(b"\x90\x03" + second[-1].subscribed_id + b"\x01")
+        client.write(b"\x32\x14\x00\x0dmg/1/server/1\x00\x01new")
+        second.append(await client.read())
+        second.append(await client.read())
+        client.write(b"\x40\x02" + second[-1].published_id)
+        await until_it_leaves(client)
+
+    bus = bus_at(tmp_path / "bus.sock")
+    async with scripted(tmp_path / "bus.sock", break_off, watch), running(bus) as ear:
+        await ear.until(lambda: ear.kinds == ["up"])
+        with pytest.raises(BusError):
+            await bus.publish(TOPIC, b"lost")
+        await ear.until(lambda: ear.payloads != [])
+        await bus.publish(TOPIC, b"fresh")
+    assert [b"new"] == ear.payloads
+    connect, _, puback, publish = second
+    assert connect.body[7] == 0b10, "a clean session"
+    assert puback.kind == PUBACK
+    assert publish.body.endswith(b"fresh"), "the lost one is not sent again"
