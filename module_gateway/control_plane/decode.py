@@ -104,4 +104,6 @@ def _problem(value: object, shape: type[BaseModel] | None) -> str | None:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"]))
         return f"{where}: {first['msg']}" if where else first["msg"]
+    except Exception as error:  # noqa: BLE001 - an edge: a module author's validators run here
+        return f"the module's shape raised {type(error).__name__}"
     return None

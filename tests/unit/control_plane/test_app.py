@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from module_gateway.control_plane.app import _parser, _written, main, with_options
+from module_gateway.runtime.process import EXIT_CONFIG, EXIT_OK
+from module_gateway.runtime.settings import Settings
+from module_gateway.runtime.state import read_run_note
+from tests.brokers import MosquittoBroker, free_port
+
+
+def test_options_win_over_the_configuration():
+    args = _parser().parse_args(
+        ["--http-host", "::1", "--http-port", "0", "--broker-host", "b", "--broker-port", "5"]
+    )
+    section = with_options(Settings(), args).control_plane_settings
+    assert (section.http_host, section.http_port) == ("::1", 0)
+    assert (section.broker_host, section.broker_port) == ("b", 5)
+
+
+def test_without_options_the_configuration_stands():
+    section = with_options(Settings(), _parser().parse_args([])).control_plane_settings
+    assert section == Settings().control_plane_settings
+    assert section.http_host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--broker-port", "0"], ["--http-port", "70000"], ["--http-port", "x"], ["x"]]
+)
+def test_wrong_usage_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        main(arguments)
+    assert exit_info.value.code == 2
+    assert "error" in capsys.readouterr().err
+
+
+def test_hosts_are_written_as_before_a_port():
+    assert [_written(host) for host in ("127.0.0.1", "::1", "name")] == [
+        "127.0.0.1",
+        "[::1]",
+        "name",
+    ]
+
+
+CONFIGURATION = """
+config-version = 1
+[external-connection]
+company = "acme"
+vehicle-name = "van"
+[[external-connection.endpoints]]
+protocol-type = "mqtt"
+server-ip = "127.0.0.1"
+port = 18883
+modules = [1]
+[control-plane-settings]
+metrics-port = 0
+http-port = 0
+"""
+
+PROCESS = "import sys; from module_gateway.control_plane.app import main; sys.exit(main())"
+
+
+def _arguments(tmp_path, *more: str) -> list[str]:
+    file = tmp_path / "config.toml"
+    file.write_text(CONFIGURATION)
+    return ["--config", str(file), "--state-dir", str(tmp_path / "state"), *more]
+
+
+def test_a_taken_http_port_exits_with_78(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        more = ("--http-port", port, "--broker-port", str(free_port()))
+        code = subprocess.run(
+            [sys.executable, "-c", PROCESS, *_arguments(tmp_path, *more)],
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+    assert code.returncode == EXIT_CONFIG
+    assert b"http-port" in code.stderr
+
+
+async def test_it_announces_its_address_answers_and_stops_on_a_signal(tmp_path):
+    with MosquittoBroker(tmp_path, has_unix=False) as broker:
+        arguments = _arguments(tmp_path, "--broker-port", str(broker.port))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", PROCESS, *arguments, stderr=subprocess.PIPE
+        )
+        async with asyncio.timeout(30):
+            async for line in process.stderr:
+                if json.loads(line)["event"] == "ready":
+                    break
+            note = read_run_note(tmp_path / "state", "control_plane")
+            assert note is not None
+            async with httpx.AsyncClient() as client:
+                answer = await client.get(f"http://{note.addresses['api']}/healthz")
+            assert answer.json() == {"alive": True, "broker_connected": True}
+            assert note.addresses["broker"] == f"127.0.0.1:{broker.port}"
+            process.terminate()
+            await process.stderr.read()
+            assert await process.wait() == EXIT_OK
+    assert read_run_note(tmp_path / "state", "control_plane") is None

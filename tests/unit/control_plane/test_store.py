@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import pytest
+
+from module_gateway.control_plane.events import (
+    CommandFinished,
+    CommandSent,
+    CommandState,
+    DeviceLeft,
+    SessionEnded,
+    SessionReady,
+    SessionStarted,
+    StatusApplied,
+    StatusRepeated,
+)
+from module_gateway.control_plane.records import CommandRecord, VehicleName
+from module_gateway.control_plane.store import MemoryStore, StoreFullError, StoreLimits
+from module_gateway.protocol.errors import Reason
+from module_gateway.protocol.external import Position
+from module_gateway.protocol.identity import Device
+from tests.control_plane_script import BUTTON, LAMP, SESSION
+
+VAN = VehicleName("acme", "van")
+
+
+def applied(
+    data: bytes, device: Device = BUTTON, *, error: bytes | None = None, sequence: int = 0
+) -> StatusApplied:
+    position = Position(9, sequence) if sequence else None
+    return StatusApplied(SESSION, device, 1, data, error, position, 0, False, True)
+
+
+async def opened(**limits: int) -> MemoryStore:
+    store = MemoryStore(StoreLimits(**limits))
+    await store.open_vehicle(VAN, 1)
+    return store
+
+
+def command(command_id: str, device: Device = BUTTON) -> CommandRecord:
+    return CommandRecord(command_id, VAN, device.identity, b"go", CommandState.WAITING, 1, 1, 31)
+
+
+async def test_an_opened_vehicle_is_listed_once():
+    store = await opened()
+    await store.open_vehicle(VAN, 5)
+    await store.open_vehicle(VehicleName("acme", "bus"), 5)
+    assert [str(record.name) for record in await store.vehicles()] == ["acme/bus", "acme/van"]
+    assert (await store.vehicle(VAN)).first_seen_unix_ms == 1
+    assert await store.vehicle(VehicleName("no", "body")) is None
+
+
+async def test_a_session_makes_its_devices_known():
+    store = await opened()
+    await store.commit(VAN, [SessionStarted(SESSION, (LAMP, BUTTON)), SessionReady(SESSION)], 7)
+    vehicle = await store.vehicle(VAN)
+    assert (vehicle.session_id, vehicle.is_ready, vehicle.sessions) == (SESSION, True, 1)
+    assert (vehicle.devices, vehicle.devices_connected, vehicle.last_seen_unix_ms) == (2, 0, 7)
+    assert [record.device for record in await store.devices(VAN)] == [LAMP, BUTTON]
+
+
+async def test_a_status_becomes_the_last_one_and_history():
+    store = await opened()
+    await store.commit(VAN, [applied(b"1"), applied(b"2", error=b"e"), applied(b"3")], 7)
+    device = await store.device(VAN, BUTTON.identity)
+    assert device.is_connected
+    assert (device.last_status.status, device.last_status.number) == (b"3", 3)
+    assert device.last_error.error == b"e"
+    history = await store.history(VAN, BUTTON.identity, None, 2)
+    assert [record.status for record in history] == [b"2", b"3"]
+
+
+async def test_history_since_gives_the_oldest_first():
+    store = await opened()
+    for at in (10, 20, 30):
+        await store.commit(VAN, [applied(str(at).encode())], at)
+    records = await store.history(VAN, BUTTON.identity, 20, 1)
+    assert [record.status for record in records] == [b"20"]
+    assert await store.history(VAN, BUTTON.identity, 31, 9) == []
+    assert await store.history(VAN, LAMP.identity, None, 9) == []
+
+
+async def test_history_is_bounded_in_statuses():
+    store = await opened(history_statuses=2)
+    await store.commit(VAN, [applied(b"1"), applied(b"2"), applied(b"3")], 1)
+    history = await store.history(VAN, BUTTON.identity, None, 9)
+    assert [record.status for record in history] == [b"2", b"3"]
+
+
+async def test_history_is_bounded_in_bytes_but_keeps_the_last():
+    store = await opened(history_bytes=5)
+    await store.commit(VAN, [applied(b"123"), applied(b"456"), applied(b"7" * 9)], 1)
+    history = await store.history(VAN, BUTTON.identity, None, 9)
+    assert [record.status for record in history] == [b"7" * 9]
+
+
+async def test_over_the_total_each_device_keeps_its_share():
+    store = await opened(history_total_bytes=8)
+    await store.commit(VAN, [applied(b"1111"), applied(b"22"), applied(b"a", LAMP)], 1)
+    await store.commit(VAN, [applied(b"33", BUTTON)], 1)
+    history = await store.history(VAN, BUTTON.identity, None, 9)
+    assert [record.status for record in history] == [b"22", b"33"]
+    assert len(await store.history(VAN, LAMP.identity, None, 9)) == 1
+
+
+async def test_R11_positions_are_committed_with_the_statuses():
+    store = await opened()
+    await store.commit(VAN, [applied(b"1", sequence=5)], 1)
+    positions = await store.open_vehicle(VAN, 2)
+    assert positions.of(BUTTON.identity) == (Position(9, 5),)
+    positions.advance(BUTTON.identity, Position(9, 6))
+    assert (await store.open_vehicle(VAN, 2)).of(BUTTON.identity) == (Position(9, 5),)
+
+
+async def test_a_repeat_is_counted_and_changes_no_status():
+    store = await opened()
+    await store.commit(VAN, [applied(b"1", sequence=5)], 1)
+    await store.commit(VAN, [StatusRepeated(BUTTON, Position(9, 5), False)], 2)
+    device = await store.device(VAN, BUTTON.identity)
+    assert (device.statuses, device.repeats, device.is_connected) == (1, 1, False)
+
+
+async def test_the_end_of_a_session_disconnects_its_devices():
+    store = await opened()
+    await store.commit(VAN, [SessionStarted(SESSION, ()), applied(b"1")], 1)
+    await store.commit(VAN, [SessionEnded(SESSION, Reason.SESSION_TIMEOUT)], 2)
+    vehicle = await store.vehicle(VAN)
+    assert (vehicle.session_id, vehicle.end_reason) == (None, "session_timeout")
+    assert vehicle.devices_connected == 0
+
+
+async def test_a_device_that_left_is_not_connected():
+    store = await opened()
+    await store.commit(VAN, [applied(b"1"), DeviceLeft(BUTTON.identity)], 1)
+    await store.commit(VAN, [DeviceLeft(LAMP.identity)], 1)
+    assert not (await store.device(VAN, BUTTON.identity)).is_connected
+    assert await store.device(VAN, LAMP.identity) is None
+
+
+async def test_a_device_under_a_new_name_is_the_same_device():
+    store = await opened()
+    renamed = Device(BUTTON.identity, "new name", 0)
+    await store.commit(VAN, [applied(b"1"), applied(b"2", renamed)], 1)
+    assert [record.device for record in await store.devices(VAN)] == [renamed]
+
+
+async def test_vehicles_are_bounded():
+    store = await opened(vehicles=1)
+    await store.open_vehicle(VAN, 1)
+    with pytest.raises(StoreFullError):
+        await store.open_vehicle(VehicleName("acme", "bus"), 1)
+
+
+async def test_room_counts_down():
+    store = await opened(devices=2)
+    assert await store.room() == 2
+    await store.commit(VAN, [applied(b"1"), applied(b"1"), applied(b"1", LAMP)], 1)
+    assert await store.room() == 0
+
+
+async def test_a_command_goes_through_its_states():
+    store = await opened()
+    await store.add_command(command("c1"))
+    await store.commit(VAN, [CommandSent("c1", 5)], 2)
+    record = await store.command("c1")
+    assert (record.state, record.counter, record.changed_unix_ms) == (CommandState.SENT, 5, 2)
+    await store.commit(VAN, [CommandFinished("c1", CommandState.OK, 0)], 3)
+    record = await store.command("c1")
+    assert (record.state, record.counter, record.response) == (CommandState.OK, 5, 0)
+    await store.commit(VAN, [CommandFinished("unknown", CommandState.OK, 0)], 3)
+    assert await store.command("unknown") is None
+
+
+async def test_waiting_commands_are_bounded_per_device():
+    store = await opened(commands_waiting=1)
+    await store.add_command(command("c1"))
+    await store.add_command(command("c2", LAMP))
+    with pytest.raises(StoreFullError):
+        await store.add_command(command("c3"))
+    await store.commit(VAN, [CommandSent("c1", 0)], 1)
+    await store.add_command(command("c4"))
+
+
+async def test_the_oldest_finished_command_makes_room_for_a_new_one():
+    store = await opened(commands_kept=2)
+    await store.add_command(command("c1"))
+    await store.add_command(command("c2"))
+    with pytest.raises(StoreFullError):
+        await store.add_command(command("c3"))
+    await store.commit(VAN, [CommandFinished("c2", CommandState.EXPIRED)], 1)
+    await store.add_command(command("c3"))
+    assert await store.command("c1") is not None
+    assert await store.command("c2") is None
