@@ -102,7 +102,7 @@ def _expected(model: type[BaseModel], details: ErrorDetails) -> str:
         case "greater_than_equal":
             return f"at least {context.get('ge')}"
         case "missing":
-            return "a value"
+            return "a text" if found is not None and found.annotation is str else "a value"
         case _:
             return _TYPE_WORDS.get(kind, details["msg"].removeprefix("Input should be "))
 

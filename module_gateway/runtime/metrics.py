@@ -16,6 +16,7 @@ from typing import Final
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, generate_latest
 
 from module_gateway.runtime.health import Health
+from module_gateway.runtime.tasks import start_task, stop_tasks
 
 HOST: Final = "127.0.0.1"
 REQUEST_BYTES: Final = 8 * 1024
@@ -62,26 +63,31 @@ async def serve_metrics(port: int, health: Health) -> AsyncIterator[int]:
     Raises:
         OSError: the port cannot be bound.
     """
-    answering = 0
+    answering: set[asyncio.Task[None]] = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal answering
-        answering += 1
         try:
-            if answering <= MAX_REQUESTS:
-                async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                    await _answer_one(reader, writer, health)
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                await _answer_one(reader, writer, health)
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # a scraper that went away or sent no request; nobody waits for an answer
         finally:
-            answering -= 1
             writer.close()
 
-    server = await asyncio.start_server(answer, HOST, port, limit=REQUEST_BYTES)
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(answering) >= MAX_REQUESTS:
+            writer.close()
+            return
+        task = start_task(answer(reader, writer), "answer-metrics")
+        answering.add(task)
+        task.add_done_callback(answering.discard)
+
+    server = await asyncio.start_server(accept, HOST, port, limit=REQUEST_BYTES)
     try:
         yield int(server.sockets[0].getsockname()[1])
     finally:
         server.close()
+        await stop_tasks(answering)
         await server.wait_closed()
 
 
