@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from module_gateway.modules.catalog import load_modules
 from module_gateway.protocol.errors import ConfigError
 from module_gateway.runtime.config import (
     HIDDEN,
@@ -98,8 +99,6 @@ def test_F1_the_reference_deployment_with_tls_is_accepted_unchanged(tmp_path: Pa
 
 
 def test_F1_native_libraries_become_the_built_in_modules_of_their_names(tmp_path: Path) -> None:
-    from module_gateway.modules.catalog import load_modules
-
     fields = changed(DOCKER, "logging.file.path", str(tmp_path))
     settings = load(write(tmp_path, fields))
     modules = load_modules(settings.module_paths, settings.module_settings)
@@ -158,8 +157,10 @@ def test_our_form_refuses_a_module_in_two_endpoints(tmp_path: Path) -> None:
     one = OURS["external-connection"]["endpoints"][0]
 
     assert problems_of(tmp_path, changed(OURS, ENDPOINT, [one, one])) == [
-        "external-connection.endpoints[1].modules is 1; expected each module in one endpoint "
-        "(endpoints[0] has it already)"
+        (
+            "external-connection.endpoints[1].modules is 1; expected each module in one endpoint "
+            "(endpoints[0] has it already)"
+        )
     ]
 
 
@@ -223,8 +224,10 @@ def test_case19_file_logging_without_its_folder_is_refused(tmp_path: Path) -> No
     fields = changed(MINIMAL, "logging.file", {"level": "INFO", "use": True, "path": missing})
 
     assert problems_of(tmp_path, fields) == [
-        f"logging.file.path is {missing!r}; expected a folder that exists, because "
-        f"logging.file.use is true (mkdir -p {missing})"
+        (
+            f"logging.file.path is {missing!r}; expected a folder that exists, because "
+            f"logging.file.use is true (mkdir -p {missing})"
+        )
     ]
 
 
@@ -252,8 +255,10 @@ F2_CASES: dict[str, tuple[str, object, str]] = {
     "port_text": (
         "internal-server-settings.port",
         "1636",
-        "internal-server-settings.port is '1636'; expected a whole number from 0 to 65535 "
-        "(write it without quotes)",
+        (
+            "internal-server-settings.port is '1636'; expected a whole number from 0 to 65535 "
+            "(write it without quotes)"
+        ),
     ),
     "no_modules": ("module-paths", {}, "module-paths is {}; expected at least one module number"),
     "module_key": ("module-paths", {"one": "io"}, "module-paths.one is 'one'; expected a module"),
@@ -355,8 +360,10 @@ def test_F2_an_unknown_key_of_our_form_is_refused_with_the_nearest_spelling(
     tmp_path: Path,
 ) -> None:
     assert problems_of(tmp_path, {**OURS, "internal-server-setings": {"port": 1}}) == [
-        "internal-server-setings is {'port': 1}; expected a known key "
-        "(did you mean 'internal-server-settings'?)"
+        (
+            "internal-server-setings is {'port': 1}; expected a known key "
+            "(did you mean 'internal-server-settings'?)"
+        )
     ]
 
 

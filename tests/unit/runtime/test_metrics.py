@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 
 import pytest
 
@@ -55,10 +56,8 @@ def test_nothing_else_is_answered(method: str, path: str, status: str) -> None:
 @pytest.mark.parametrize("request_bytes", [b"GET /" + b"x" * 20_000, b"\r\n\r\n", b"\xff\r\n\r\n"])
 async def test_a_strange_request_harms_nobody(request_bytes: bytes) -> None:
     async with serve_metrics(0, Health()) as port:
-        try:
+        with suppress(ConnectionError):  # closed with input unread: also an answer
             await ask(port, request_bytes)
-        except ConnectionError:
-            pass  # closed with input unread: also an answer
         alive = await ask(port, b"GET /healthz HTTP/1.0\r\n\r\n")
 
     assert b"200 OK" in alive
