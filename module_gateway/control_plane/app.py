@@ -14,6 +14,7 @@ from module_gateway.runtime.options import Once, add_common_options, load_settin
 from module_gateway.runtime.process import Runtime, run_process
 from module_gateway.runtime.settings import Settings
 from module_gateway.runtime.tasks import start_task, stop_tasks
+from module_gateway.runtime.watchdog import TimeLimit
 
 COMPONENT = "control_plane"
 
@@ -44,7 +45,8 @@ async def serve(runtime: Runtime) -> None:
     """
     settings = runtime.settings
     section = settings.control_plane_settings
-    modules = load_modules(settings.module_paths, settings.module_settings)
+    limit = TimeLimit(settings.module_handler_settings.module_time_limit_ms / 1000)
+    modules = load_modules(settings.module_paths, settings.module_settings, limit)
     control_plane = ControlPlane(settings, modules, on_link=_report_link(runtime))
     app = create_app(control_plane, bound_host=section.http_host)
     async with serve_http(app, section.http_host, section.http_port) as port:
