@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fcntl
+import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -163,16 +164,18 @@ def look_around(settings: Settings, found: dict[str, Addresses]) -> str:
     base = f"http://{said.get('api', f'{own.http_host}:{own.http_port}')}"
     upstream = settings.external_connection
     vehicle = f"{base}/api/v1/vehicles/{upstream.company}/{upstream.vehicle_name}"
-    button = DEMO_DEVICES[0]
+    car = next(device for device in DEMO_DEVICES if device.module == "mission")
+    stop = {"name": "Gate", "position": {"latitude": 49.2, "longitude": 16.6, "altitude": 230}}
+    command = json.dumps({"command": {"action": "START", "route": "north", "stops": [stop]}})
     return "\n".join(
         (
             "",
             f"  Look:     {base}/",
             f"            curl {base}/api/v1/vehicles",
-            f"            curl {vehicle}/devices",
+            f"            curl {vehicle}",
             "  Command:  curl -X POST -H 'Content-Type: application/json' \\",
-            '              -d \'{"payload": {"lit_up": true}}\' \\',
-            f"              {vehicle}/devices/1001/{button.device_type}/{button.role}/commands",
+            f"              -d '{command}' \\",
+            f"              {vehicle}/devices/1/{car.device_type}/{car.role}/commands",
             "  Stop:     Ctrl-C",
             "",
         )
