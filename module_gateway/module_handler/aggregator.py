@@ -40,12 +40,12 @@ class Merge:
     """What one more status makes of an aggregate. Nothing has changed until it is applied.
 
     Attributes:
-        status: the merge of before and new.
+        status: the merge of before and new, None if the module refused to merge.
         is_wanted: the module wants it published now.
         failure: a function of the module refused, None if none did.
     """
 
-    status: bytes
+    status: bytes | None
     is_wanted: bool
     failure: ModuleError | None
 
@@ -66,7 +66,7 @@ class Aggregate:
 
     def apply(self, merge: Merge, now: float) -> Publication | None:
         """Take a merge over; returns what is to be published."""
-        if merge.failure is not None and not merge.is_wanted:
+        if merge.status is None:
             return None
         self.status = merge.status
         if not merge.is_wanted:
@@ -117,7 +117,7 @@ def merge_status(
     try:
         merged = module.aggregate_status(current, status, device_type)
     except ModuleError as error:
-        return Merge(current, is_wanted=False, failure=_unless_hung(error))
+        return Merge(None, is_wanted=False, failure=_unless_hung(error))
     return Merge(merged, is_wanted, failure)
 
 
