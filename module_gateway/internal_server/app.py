@@ -25,6 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The options of the seed's command line and the common ones (fleet-protocol 5.2)."""
     parser = argparse.ArgumentParser(
         prog="run_internal_server.py",
+        allow_abbrev=False,
         description="Accepts devices over TCP and carries their statuses to the module handler.",
     )
     parser.add_argument(

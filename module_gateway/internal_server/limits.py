@@ -28,7 +28,7 @@ class SharedLimits:
 
     def __init__(self, max_connections: int, receive_budget_bytes: int) -> None:
         self.connections: Final[set[DeviceConnection]] = set()
-        self._max_connections = max_connections
+        self.max_connections: Final = max_connections
         self._receive_budget_bytes = receive_budget_bytes
         self._buffered_bytes = 0
         self._deadlines: Deadlines[DeviceConnection] = Deadlines()
@@ -40,7 +40,7 @@ class SharedLimits:
         self.connections.add(connection)
         metrics.ACCEPTED.inc()
         metrics.CONNECTIONS.set(len(self.connections))
-        return len(self.connections) <= self._max_connections
+        return len(self.connections) <= self.max_connections
 
     def leave(self, connection: DeviceConnection) -> None:
         """Its socket is gone."""
