@@ -102,9 +102,13 @@ async def test_I17_a_client_that_does_not_read_delays_nobody_and_is_closed():
                 began = time.monotonic()
                 assert await good.exchange(b"fine") == bytes(60_000)
                 slowest = max(slowest, time.monotonic() - began)
-        deaf.close()
         assert slowest < 0.2
-        await here.handler.until(lambda: (2, bus_pb2.PROTOCOL_VIOLATION) in here.handler.ended())
+        try:
+            await here.handler.until(
+                lambda: (2, bus_pb2.PROTOCOL_VIOLATION) in here.handler.ended()
+            )
+        finally:
+            deaf.close()
 
 
 async def test_pushes_to_a_client_that_does_not_read_pile_up_to_the_bound_only():
