@@ -81,12 +81,15 @@ class Composition:
     def components(self, addresses: Callable[[str], Addresses]) -> list[Component]:
         """All of them in the order of starting. `addresses` tells what one said when ready."""
         brokers = [self._bus_broker()] if self.is_own_bus else []
-        names = ["module_handler", "internal_server", "external_client"]
+        names = ["module_handler", "internal_server"]
         if self.is_demo:
             brokers.append(self._upstream_broker())
             names.insert(0, "control_plane")
         after = tuple(broker.name for broker in brokers)
         ours = [self._of_ours(name, after) for name in names]
+        # A control plane that is not there yet would cost the first session its step timeout.
+        first = ("control_plane",) if self.is_demo else ()
+        ours.append(self._of_ours("external_client", (*after, *first)))
         devices = DEMO_DEVICES if self.is_demo else ()
         return [*brokers, *ours, *(self._device(device, addresses) for device in devices)]
 
@@ -162,7 +165,7 @@ class Composition:
             device.name,
             command,
             ready,
-            ("internal_server", "module_handler"),
+            ("internal_server", "module_handler", "external_client"),
             stop_rank=0,
             is_essential=False,
             environment=self._environment,
