@@ -9,14 +9,15 @@ from collections.abc import AsyncIterator
 from importlib.resources import files
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, FastAPI, Path, Query, Request
+from fastapi import APIRouter, FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from module_gateway.control_plane.decode import base64_command, json_command
-from module_gateway.control_plane.feed import Listener, TooManyListenersError
+from module_gateway.control_plane.feed import Feed, Listener, TooManyListenersError
 from module_gateway.control_plane.guard import Guard
 from module_gateway.control_plane.records import VehicleName
 from module_gateway.control_plane.server import (
@@ -181,6 +182,7 @@ def _device_routes(control_plane: ControlPlane) -> APIRouter:
         device_type: DeviceType,
         role: Role,
         posted: PostedCommand,
+        response: Response,
     ) -> CommandView:
         """Queue a command; it leaves as soon as its device is connected. Ask for it by its id."""
         name, identity = VehicleName(company, vehicle), Identity(module, device_type, role)
@@ -197,6 +199,23 @@ def _device_routes(control_plane: ControlPlane) -> APIRouter:
             raise HTTPException(422, str(error)) from error
         except StoreFullError as error:
             raise HTTPException(429, str(error)) from error
+        response.headers["Location"] = f"/api/v1/commands/{record.command_id}"
+        return view_command(record, decoder)
+
+    @router.get("/{role:path}/commands/{command_id}")
+    async def show_device_command(
+        company: Name,
+        vehicle: Name,
+        module: Module,
+        device_type: DeviceType,
+        role: Role,
+        command_id: str,
+    ) -> CommandView:
+        """How far a command of this device has come; /commands/{command_id} says the same."""
+        record = await store.command(command_id)
+        name, identity = VehicleName(company, vehicle), Identity(module, device_type, role)
+        if record is None or (record.vehicle, record.identity) != (name, identity):
+            raise HTTPException(404, f"this device has no command {command_id[:64]!r}")
         return view_command(record, decoder)
 
     @router.get("/{role:path}")
@@ -223,11 +242,7 @@ def _event_routes(control_plane: ControlPlane) -> APIRouter:
             listener = control_plane.feed.listen()
         except TooManyListenersError as error:
             raise HTTPException(503, str(error)) from error
-        return StreamingResponse(
-            _stream(control_plane, listener),
-            media_type="text/event-stream",
-            headers={"Cache-Control": "no-store"},
-        )
+        return EventStream(control_plane.feed, listener)
 
     return router
 
@@ -265,20 +280,36 @@ async def _device(control_plane: ControlPlane, name: VehicleName, identity: Iden
     return view_device(record, control_plane.decoder)
 
 
-async def _stream(control_plane: ControlPlane, listener: Listener) -> AsyncIterator[str]:
-    """The text of one event stream; a comment now and then while there is nothing to say."""
-    try:
-        yield ": listening\n\n"
-        while True:
-            news = await listener.next(KEEP_ALIVE_S)
-            if news is not None:
-                yield f"event: {news.kind}\ndata: {news.content}\n\n"
-            elif listener.is_ended:
-                return
-            else:
-                yield ": nothing new\n\n"
-    finally:
-        control_plane.feed.leave(listener)
+class EventStream(StreamingResponse):
+    """Server-sent events of one listener; however it ends, the listener has left the feed."""
+
+    def __init__(self, feed: Feed, listener: Listener) -> None:
+        super().__init__(
+            _texts(listener),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store"},
+        )
+        self._feed, self._listener = feed, listener
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Stream until the reader goes or the feed ends."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._feed.leave(self._listener)
+
+
+async def _texts(listener: Listener) -> AsyncIterator[str]:
+    """What goes over the wire; a comment now and then while there is nothing to say."""
+    yield ": listening\n\n"
+    while True:
+        news = await listener.next(KEEP_ALIVE_S)
+        if news is not None:
+            yield f"event: {news.kind}\ndata: {news.content}\n\n"
+        elif listener.is_ended:
+            return
+        else:
+            yield ": nothing new\n\n"
 
 
 async def _answer_http_error(_request: Request, error: Exception) -> JSONResponse:

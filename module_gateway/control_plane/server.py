@@ -98,7 +98,15 @@ class ControlPlane:
         await self._is_link_up.wait()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop`, then tell every vehicle that has a session."""
+        """Serve until `stop`, then tell every vehicle that has a session.
+
+        Vehicles whose session the store still holds are told as soon as the link is there.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        for record in await self.store.vehicles():
+            self._vehicle(record.name)
         link = start_task(self._link.run((SUBSCRIPTION,), self), "upstream link")
         try:
             await stop.wait()

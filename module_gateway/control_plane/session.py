@@ -128,15 +128,21 @@ class VehicleSession:
         limits: Limits,
         positions: AppliedPositions | None = None,
         known: Iterable[Identity] = (),
+        *,
+        is_notification_owed: bool = False,
     ) -> None:
-        """`positions` and `known` are what the store holds of this vehicle."""
+        """`positions` and `known` are what the store holds of this vehicle.
+
+        `is_notification_owed`: an earlier life of ours had a session; say that it is over as soon
+        as the link is there.
+        """
         self._limits = limits
         self._positions = positions if positions is not None else AppliedPositions()
         self._known = set(known)
         self._commands = CommandQueue(limits.step_timeout_s, limits.command_window)
         self._session: _Session | None = None
         self._room = 0
-        self._is_notification_owed = False
+        self._is_notification_owed = is_notification_owed
         self._notified: tuple[str, float] = ("", 0.0)
 
     @property
@@ -200,13 +206,9 @@ class VehicleSession:
             # The rest of a session that was replaced; a notification would end the new one.
             return [Dropped(Reason.WRONG_SESSION, message.session_id)]
         session.silent_by = now + self._limits.session_timeout_s
-        match message:
-            case Status():
-                return self._receive_status(session, message, size_bytes, now)
-            case CommandResponse():
-                return self._receive_answer(session, message, now)
-            case _:
-                assert_never(message)
+        if isinstance(message, Status):
+            return self._receive_status(session, message, size_bytes, now)
+        return self._receive_answer(session, message, now)
 
     def _unknown_session(self, session_id: str, now: float) -> list[Effect]:
         dropped = Dropped(Reason.WRONG_SESSION, session_id)
@@ -275,8 +277,7 @@ class VehicleSession:
 
     def _apply(self, session: _Session, status: Status, now: float) -> list[Effect]:
         """Use the status whose turn it is."""
-        refusal = self._admit(status.device)
-        if refusal is not None:
+        if (refusal := self._admit(status.device)) is not None:
             return [refusal]
         identity = status.device.identity
         match status.state:

@@ -89,7 +89,7 @@ class Vehicle:
         Raises:
             StoreError: what is known of the vehicle cannot be loaded.
         """
-        await self._load()
+        await self._load(Reason.SHUTDOWN)
         is_stopping = False
         while not is_stopping:
             await self._wait()
@@ -106,10 +106,17 @@ class Vehicle:
                 effects += self._session.step(Tick(), _now())
             await self._carry_out(effects)
 
-    async def _load(self) -> None:
-        positions = await self._store.open_vehicle(self.name, _unix_ms())
+    async def _load(self, reason: Reason) -> None:
+        """Begin with what the store holds. A session in it is over, for `reason`."""
+        at_unix_ms = _unix_ms()
+        positions = await self._store.open_vehicle(self.name, at_unix_ms)
+        record = await self._store.vehicle(self.name)
+        stale_id = record.session_id if record is not None else None
+        if stale_id is not None:
+            await self._store.commit(self.name, [SessionEnded(stale_id, reason)], at_unix_ms)
         known = [device.identity for device in await self._store.devices(self.name)]
-        self._session = VehicleSession(self._limits, positions, known)
+        is_owed = stale_id is not None
+        self._session = VehicleSession(self._limits, positions, known, is_notification_owed=is_owed)
 
     async def _wait(self) -> None:
         """Until there is something in the inbox, or a deadline."""
@@ -154,7 +161,7 @@ class Vehicle:
         _log.error("store_failed", vehicle=str(self.name), error=clean_text(error, 200))
         if self._session.session_id is not None:
             metrics.SESSIONS.dec()
-        await self._load()
+        await self._load(Reason.STORE_FAILED)
         await self._send(self._topics.disconnect, b"")
 
     async def _send(self, topic: str, payload: bytes) -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 
-from module_gateway.control_plane.api import PostedCommand, create_app
+from module_gateway.control_plane.api import EventStream, PostedCommand, create_app
+from module_gateway.control_plane.feed import Feed
 from module_gateway.modules.car_accessory import CarAccessoryModule
 from module_gateway.modules.containment import ContainedModule
 from module_gateway.protocol.errors import StoreError
@@ -254,6 +256,7 @@ async def test_the_schema_names_every_route():
             device,
             f"{device}/history",
             f"{device}/commands",
+            f"{device}/commands/{{command_id}}",
             "/api/v1/events",
         }
 
@@ -287,3 +290,30 @@ async def test_event_streams_are_bounded():
 
 def test_null_is_a_command():
     assert PostedCommand(command=None).to_bytes() == b"null"
+
+
+async def test_a_reader_that_goes_before_the_stream_begins_leaves_the_feed():
+    feed = Feed(1, 10)
+    stream = EventStream(feed, feed.listen())
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        await asyncio.Event().wait()
+
+    await stream({"type": "http", "asgi": {"spec_version": "2.3"}}, receive, send)
+    assert not feed.has_listeners
+
+
+async def test_a_command_is_found_under_its_device_only():
+    async with api() as (client, link):
+        await link.run_sequence()
+        answer = await client.post(f"{BUTTON_PATH}/commands", json={"command": 1})
+        assert answer.headers["location"] == f"/api/v1/commands/{answer.json()['id']}"
+        command_id = answer.json()["id"]
+        shown = await client.get(f"{BUTTON_PATH}/commands/{command_id}")
+        assert shown.json()["id"] == command_id
+        other = BUTTON_PATH.replace("left", "right")
+        assert (await client.get(f"{other}/commands/{command_id}")).status_code == 404
+        assert (await client.get(f"{BUTTON_PATH}/commands/none")).status_code == 404

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from module_gateway.control_plane import metrics
-from module_gateway.control_plane.events import CommandState
+from module_gateway.control_plane.events import CommandState, SessionStarted
 from module_gateway.control_plane.records import VehicleName
 from module_gateway.control_plane.server import (
     MESSAGE_BYTES,
@@ -16,7 +16,7 @@ from module_gateway.control_plane.server import (
     session_limits,
     store_limits,
 )
-from module_gateway.control_plane.store import StoreFullError
+from module_gateway.control_plane.store import MemoryStore, StoreFullError, StoreLimits
 from module_gateway.modules.car_accessory import CarAccessoryModule
 from module_gateway.modules.containment import ContainedModule
 from module_gateway.protocol.errors import Reason
@@ -226,3 +226,16 @@ def test_settings_become_limits():
         4096,
         7,
     )
+
+
+async def test_sessions_of_an_earlier_life_are_ended_with_a_notification():
+    store = MemoryStore(StoreLimits())
+    await store.open_vehicle(NAME, 1)
+    await store.open_vehicle(VehicleName("acme", "bus"), 1)
+    await store.commit(NAME, [SessionStarted("old", (BUTTON,))], 1)
+    async with running(store=store) as (_, link):
+        assert await link.next() is None
+        vehicle = await store.vehicle(NAME)
+        assert (vehicle.session_id, vehicle.end_reason) == (None, "shutdown")
+        await link.run_sequence()
+        await link.run_sequence("acme/bus")
