@@ -134,10 +134,15 @@ class Upstream:
     def send_snapshot(
         self, lease: Lease, request: int, registered: Iterable[tuple[Device, bytes]], turn: Turn
     ) -> None:
-        """All registered devices of the lease's modules, behind what was delivered before."""
+        """All registered devices of the lease's modules.
+
+        With request 0 it comes before the first delivery, otherwise behind everything that was
+        published until now (as far as the window allows).
+        """
         if lease.client is None:
             return
-        self._pump(lease, turn)
+        if request:
+            self._pump(lease, turn)
         for part in wire.snapshot_parts(lease.endpoint, lease.epoch, request, registered):
             turn.send(lease.client, part)
 

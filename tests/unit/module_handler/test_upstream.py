@@ -1,0 +1,267 @@
+"""Leases, deliveries and what they carry (contract R8, R9, R12, R17)."""
+
+from __future__ import annotations
+
+import pytest
+
+from module_gateway.bus.address import Address
+from module_gateway.module_handler.core import LinkBroken, PeerLost, PeerUp
+from module_gateway.protocol import bus_pb2
+from module_gateway.protocol.errors import Reason
+from tests.unit.module_handler.rig import (
+    CLIENT,
+    EPOCH,
+    EXPOSED,
+    MODULE,
+    OFFLINE,
+    Rig,
+    bodies,
+    device,
+    ended,
+    forward,
+    kinds,
+    lease,
+    limits,
+    outbox_ack,
+    phase,
+    published,
+    receipt,
+    snapshot_request,
+    status,
+)
+
+A, B = device("a"), device("b")
+SUCCESSOR = Address(bus_pb2.EXTERNAL_CLIENT, 22)
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+def test_a_lease_gets_grant_snapshot_and_everything_unacknowledged(rig: Rig) -> None:
+    rig.registered(A)
+    rig.registered(B, instance=2)
+    rig.hear(ended(2))
+    turn = rig.hear(lease(), sender=CLIENT)
+    assert ["lease_granted", "snapshot", "delivery", "delivery", "delivery"] == kinds(turn)
+    (granted,) = bodies(turn, "lease_granted")
+    assert (EPOCH, rig.store.store_id) == (granted.epoch, granted.store_id)
+    (snapshot,) = bodies(turn, "snapshot")
+    assert (0, ["a"], True, True) == (
+        snapshot.request,
+        [line.device.deviceRole for line in snapshot.registered],
+        snapshot.is_first,
+        snapshot.is_last,
+    )
+    deliveries = bodies(turn, "delivery")
+    assert [1, 2, 3] == [each.delivery for each in deliveries]
+    assert [1, 2, 3] == [each.sequence for each in deliveries]
+
+
+def test_R12_an_entry_says_whether_it_ends_the_registration_and_repeats(rig: Rig) -> None:
+    rig.leased()
+    rig.connected(A)
+    turns = [rig.hear(status(1, 1, b"s1")), rig.hear(ended(1))]
+    deliveries = [bodies(turn, "delivery")[0] for turn in turns]
+    assert [(False, False), (True, True)] == [
+        (each.ends_registration, each.is_repeat) for each in deliveries
+    ]
+    assert [A.name, A.name] == [each.device.deviceName for each in deliveries]
+    assert 0 < deliveries[0].time_unix_ms
+
+
+def test_a_new_status_is_delivered_with_its_commit(rig: Rig) -> None:
+    rig.leased()
+    rig.connected(A)
+    turn = rig.hear(status(1, 1, b"s1"))
+    assert ["status_reply", "delivery"] == kinds(turn)
+
+
+def test_what_is_acknowledged_is_not_delivered_again(rig: Rig) -> None:
+    rig.registered(A)
+    rig.hear(status(1, 2, b"s2"))
+    rig.leased()
+    rig.hear(outbox_ack(A, 1), sender=CLIENT)
+    assert [b"s1,s2"] == [each.status for each in rig.leased()]
+    rig.restart()
+    assert [b"s1,s2"] == [each.status for each in rig.leased()]
+
+
+def test_unacknowledged_entries_survive_a_restart_in_order(rig: Rig) -> None:
+    rig.registered(A)
+    rig.registered(B, instance=2)
+    rig.hear(status(1, 2, b"s2"))
+    rig.restart()
+    assert [1, 2, 3] == [each.sequence for each in rig.leased()]
+
+
+def test_flow_control_holds_entries_back_until_a_receipt() -> None:
+    rig = Rig(limits(window=2))
+    rig.registered(A)
+    for sequence in range(2, 6):
+        rig.hear(status(1, sequence, b"s"))
+    assert [1, 2] == [each.delivery for each in rig.leased()]
+    turn = rig.hear(receipt(1), sender=CLIENT)
+    assert [3] == [each.delivery for each in bodies(turn, "delivery")]
+
+
+def test_R17_a_higher_epoch_supersedes_a_lower_one(rig: Rig) -> None:
+    rig.registered(A)
+    rig.leased()
+    turn = rig.hear(lease(EPOCH + 1), sender=SUCCESSOR)
+    (told,) = bodies(turn, "lease_ended")
+    assert (EPOCH, Reason.STALE_LEASE) == (told.epoch, told.reason)
+    assert [CLIENT] == [
+        send.receiver for send in turn.sends if send.message.WhichOneof("body") == "lease_ended"
+    ]
+    assert 1 == len(bodies(turn, "lease_granted"))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [lease(), receipt(1), outbox_ack(A, 1), forward(A, b"go"), snapshot_request(1), phase(EXPOSED)],
+    ids=["lease", "receipt", "ack", "command", "snapshot", "phase"],
+)
+def test_R17_nothing_of_a_superseded_client_counts(rig: Rig, message: bus_pb2.Message) -> None:
+    rig.registered(A)
+    rig.leased()
+    rig.hear(lease(EPOCH + 1), sender=SUCCESSOR)
+    turn = rig.hear(message, sender=CLIENT)
+    assert ["lease_ended"] == kinds(turn)
+    assert [] == turn.changes
+    assert 1 == turn.counts[Reason.STALE_LEASE]
+    assert [b"s1"] == published(rig.outbox(A))
+
+
+def test_R17_the_newest_epoch_is_remembered_over_a_restart(rig: Rig) -> None:
+    rig.leased()
+    rig.hear(lease(EPOCH + 1), sender=SUCCESSOR)
+    rig.restart()
+    assert ["lease_ended"] == kinds(rig.hear(lease(), sender=CLIENT))
+
+
+def test_a_client_without_a_lease_is_ignored(rig: Rig) -> None:
+    rig.registered(A)
+    turn = rig.hear(outbox_ack(A, 1), sender=CLIENT)
+    assert 1 == turn.counts[Reason.STALE_LEASE]
+    assert [b"s1"] == published(rig.outbox(A))
+
+
+def test_an_acknowledgement_of_another_endpoints_module_is_ignored(rig: Rig) -> None:
+    rig.registered(A)
+    message = lease(endpoint=5)
+    message.lease.modules[:] = [MODULE + 1]
+    rig.hear(message, sender=CLIENT)
+    ack = outbox_ack(A, 1)
+    ack.outbox_ack.endpoint = 5
+    rig.hear(ack, sender=CLIENT)
+    assert [b"s1"] == published(rig.outbox(A))
+
+
+def fill(rig: Rig, first: int, count: int) -> None:
+    for sequence in range(first, first + count):
+        rig.hear(status(1, sequence, b"s"))
+
+
+def test_M12_the_outbox_is_bounded_and_counts_what_it_folds() -> None:
+    rig = Rig(limits(entries=8))
+    rig.registered(A)
+    turns = [rig.hear(status(1, sequence, b"s")) for sequence in range(2, 30)]
+    assert len(rig.outbox(A)) <= 8
+    assert rig.outbox(A)[0].error is not None
+    assert 0 < sum(turn.counts[Reason.OUTBOX_COMPACTED] for turn in turns)
+
+
+def test_R8_a_fold_says_which_entries_it_covers() -> None:
+    rig = Rig(limits(entries=8))
+    rig.registered(A)
+    fill(rig, 2, 8)
+    (fold, *_) = rig.leased()
+    assert (1, 3, True) == (fold.first_sequence, fold.sequence, fold.HasField("error"))
+
+
+def test_R8_what_a_live_session_was_given_is_not_folded() -> None:
+    rig = Rig(limits(entries=8))
+    rig.registered(A)
+    rig.leased()
+    rig.hear(phase(EXPOSED), sender=CLIENT)
+    fill(rig, 2, 15)
+    assert 16 == len(rig.outbox(A))
+    assert {None} == {entry.error for entry in rig.outbox(A)}
+    rig.hear(phase(OFFLINE), sender=CLIENT)
+    fill(rig, 17, 1)
+    assert len(rig.outbox(A)) <= 8
+
+
+def test_R8_an_open_session_outlives_a_restart_of_the_handler() -> None:
+    rig = Rig(limits(entries=8))
+    rig.registered(A)
+    rig.leased()
+    rig.hear(phase(EXPOSED), sender=CLIENT)
+    rig.restart()
+    fill(rig, 2, 10)
+    assert 11 == len(rig.outbox(A))
+
+
+def test_R8_a_new_client_inherits_what_the_old_ones_session_may_have_shown() -> None:
+    rig = Rig(limits(entries=8))
+    rig.registered(A)
+    fill(rig, 2, 7)
+    rig.leased()
+    rig.hear(phase(EXPOSED), sender=CLIENT)
+    rig.hear(lease(EPOCH + 1), sender=SUCCESSOR)
+    fill(rig, 9, 4)
+    assert 12 == len(rig.outbox(A))
+
+
+def test_R9_a_heartbeat_is_a_marker_and_never_stored(rig: Rig) -> None:
+    rig.registered(A)
+    rig.leased()
+    rig.pass_time(2.0)
+    turn = rig.pass_time(15.0)
+    (marker,) = bodies(turn, "delivery")
+    assert (0, True, 2 + 1) == (marker.sequence, marker.is_repeat, marker.delivery)
+    assert [] == turn.changes
+
+
+def test_a_marker_comes_after_the_entries_of_its_turn(rig: Rig) -> None:
+    rig.registered(A, instance=1)
+    rig.connected(B, instance=2)
+    rig.leased()
+    rig.pass_time(2.0)
+    rig.now += 15.0
+    turn = rig.hear(status(2, 1, b"t1"))
+    assert [b"t1", b"s1"] == [each.status for each in bodies(turn, "delivery")]
+
+
+def test_a_lost_client_is_given_nothing_and_told_by_a_gap_when_it_returns(rig: Rig) -> None:
+    rig.registered(A)
+    rig.leased()
+    rig.decide(PeerLost(CLIENT))
+    assert ["status_reply"] == kinds(rig.hear(status(1, 2, b"s2")))
+    turn = rig.decide(PeerUp(CLIENT))
+    assert [3, 4] == [each.delivery for each in bodies(turn, "delivery")]
+    assert [] == kinds(rig.decide(PeerUp(CLIENT)))
+
+
+def test_a_broken_link_shows_as_a_gap(rig: Rig) -> None:
+    rig.registered(A)
+    rig.leased()
+    turn = rig.decide(LinkBroken(()))
+    assert [3] == [each.delivery for each in bodies(turn, "delivery")]
+
+
+def test_a_large_snapshot_travels_in_parts(rig: Rig) -> None:
+    for number in range(8):
+        rig.registered(device(str(number)), instance=number + 1, payload=b"x" * 10_000)
+    parts = bodies(rig.hear(lease(), sender=CLIENT), "snapshot")
+    assert 1 < len(parts)
+    assert [True] + [False] * (len(parts) - 1) == [part.is_first for part in parts]
+    assert [False] * (len(parts) - 1) + [True] == [part.is_last for part in parts]
+    assert 8 == sum(len(part.registered) for part in parts)
+
+
+def test_an_empty_snapshot_is_one_part(rig: Rig) -> None:
+    (part,) = bodies(rig.hear(lease(), sender=CLIENT), "snapshot")
+    assert (True, True, 0) == (part.is_first, part.is_last, len(part.registered))
