@@ -98,13 +98,7 @@ class MqttBus:
             connection = self._connection
             if connection is None:
                 raise BusError("the bus is down")
-            try:
-                async with asyncio.timeout(self._confirm_timeout_s):
-                    await connection.publish(topic, payload)
-            except TimeoutError:
-                reason = f"no confirmation within {self._confirm_timeout_s} s"
-                connection.lose(reason)
-                raise BusError(reason) from None
+            await connection.publish(topic, payload)
 
     async def _connect_and_live(self, topics: tuple[str, ...], listener: BusListener) -> None:
         """One connection from its attempt to its end.
@@ -133,7 +127,7 @@ class MqttBus:
                 stream = await open_socket(location)
                 connection = MqttConnection(stream, self._client_id, topics, tell_up, tell_message)
                 await connection.open(self._keepalive_s)
-            reason = await connection.live()
+            reason = await connection.live(self._confirm_timeout_s)
         except (OSError, TimeoutError, BusError) as error:
             reason = f"no broker at {location}: {str(error) or type(error).__name__}"
         finally:

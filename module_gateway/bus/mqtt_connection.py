@@ -26,7 +26,10 @@ QOS: Final = 1
 """At least once per hop. With batches it costs nothing measurable (performance 3)."""
 
 _TICK_S: Final = 1.0
-"""How often paho looks at its keepalive; well under any keepalive."""
+"""How often paho looks at its keepalive, at the latest; well under any keepalive."""
+
+_TICKS_PER_TIMEOUT: Final = 5
+"""How finely the time that a confirmation takes is measured."""
 
 _log: Final = get_logger(__name__)
 
@@ -131,11 +134,22 @@ class MqttConnection:
         self._advance(lambda: self._paho.connect("bus", keepalive=keepalive_s))
         await self._up
 
-    async def live(self) -> str:
-        """Keep the connection alive until it is lost; returns the reason."""
+    async def live(self, confirm_timeout_s: float) -> str:
+        """Keep the connection alive until it is lost; returns the reason.
+
+        It is lost, too, when a message waits `confirm_timeout_s` for its confirmation. That time
+        is counted in ticks: while this process stands still itself it does not pass.
+        """
+        tick_s = min(_TICK_S, confirm_timeout_s / _TICKS_PER_TIMEOUT)
+        oldest: int | None = None
+        waited_ticks = 0
         while not self.lost.done():
-            await asyncio.wait((self.lost,), timeout=_TICK_S)
+            await asyncio.wait((self.lost,), timeout=tick_s)
             self._advance(self._paho.loop_misc)
+            previous, oldest = oldest, next(iter(self._confirmations), None)
+            waited_ticks = waited_ticks + 1 if oldest is not None and oldest == previous else 0
+            if waited_ticks * tick_s >= confirm_timeout_s:
+                self.lose(f"no confirmation within {confirm_timeout_s} s")
         return self.lost.result()
 
     async def publish(self, topic: str, payload: bytes) -> None:

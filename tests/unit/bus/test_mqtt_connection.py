@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ async def test_a_lost_connection_frees_everything_and_says_why_once(tmp_path: Pa
         connection.lose("first")
         connection.lose("second")
         connection.close()
-        assert "first" == await connection.live()
+        assert "first" == await connection.live(5.0)
         assert -1 == connection._stream.fileno()
         loop = asyncio.get_running_loop()
         assert not loop.remove_reader(descriptor)
@@ -169,3 +170,35 @@ async def test_messages_that_come_together_are_delivered_in_order_and_confirmed(
         connection.close()
     assert [(TOPIC, b"%03d" % number) for number in range(1, 101)] == owner.messages
     assert [number.to_bytes(2, "big") for number in range(1, 101)] == confirmed
+
+
+async def test_the_wait_for_a_confirmation_begins_anew_with_every_confirmation(
+    tmp_path: Path,
+) -> None:
+    async def late(client: Client) -> None:
+        await client.accept()
+        packets = [await client.read() for _ in range(4)]
+        for packet in packets:
+            await asyncio.sleep(0.15)  # what is tested is time: each is late, but not too late
+            client.write(b"\x40\x02" + packet.published_id)
+        await client.reader.read()
+
+    async with scripted(tmp_path / "s", late):
+        connection = await connected(tmp_path / "s", Owner())
+        living = asyncio.create_task(connection.live(0.4))
+        await asyncio.gather(*(connection.publish(TOPIC, b"x") for _ in range(4)))
+        assert not connection.lost.done()
+        connection.close()
+        assert "confirmation" not in await living
+
+
+async def test_a_process_that_stood_still_does_not_blame_the_broker(tmp_path: Path) -> None:
+    async with scripted(tmp_path / "s", accept_and_serve):
+        connection = await connected(tmp_path / "s", Owner())
+        living = asyncio.create_task(connection.live(0.1))
+        publishing = asyncio.create_task(connection.publish(TOPIC, b"x"))
+        await asyncio.sleep(0)
+        time.sleep(0.3)  # the whole process, three times the limit
+        await publishing
+        connection.close()
+        assert "confirmation" not in await living
