@@ -17,6 +17,8 @@ DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 1883
 HOST_VARIABLE: Final = "IPC_MQTT_HOST"
 PORT_VARIABLE: Final = "IPC_MQTT_PORT"
+SOCKET_VARIABLE: Final = "IPC_MQTT_SOCKET"
+"""For a supervisor that tells its components which socket its broker has or will have."""
 
 SOCKET_PATH_MAX_BYTES: Final = 107
 """Linux keeps 108 bytes for the path of a Unix socket, the last one is 0 (unix(7))."""
@@ -50,7 +52,8 @@ def socket_in(state_dir: Path) -> Path:
 def find_bus(settings: BusSettings, state_dir: Path, environ: Mapping[str, str]) -> BusLocation:
     """Environment, then configuration, then the state directory's socket, then 127.0.0.1:1883.
 
-    The state directory's socket counts when it exists now.
+    In the environment host and port come before the socket. The state directory's socket counts
+    when it exists now; one that is named need not exist yet.
 
     Raises:
         ConfigError: a variable or a path that cannot be right.
@@ -62,6 +65,8 @@ def find_bus(settings: BusSettings, state_dir: Path, environ: Mapping[str, str])
             host or settings.host or DEFAULT_HOST,
             _port_of(port) if port else settings.port,
         )
+    if environ.get(SOCKET_VARIABLE):
+        return BusLocation(_checked(Path(environ[SOCKET_VARIABLE]), SOCKET_VARIABLE))
     if settings.socket is not None:
         return BusLocation(_checked(settings.socket, "bus.socket"))
     if settings.host is not None:

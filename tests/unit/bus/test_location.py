@@ -38,8 +38,22 @@ def test_one_variable_alone_takes_the_rest_from_the_configuration(state_dir: Pat
     )
 
 
+def test_a_socket_variable_wins_over_the_configuration_but_not_over_host_and_port(
+    state_dir: Path,
+) -> None:
+    settings = BusSettings(socket=Path("/run/other.sock"))
+    environ = {"IPC_MQTT_SOCKET": "/run/not-yet-there.sock"}
+    assert BusLocation(Path("/run/not-yet-there.sock")) == find_bus(settings, state_dir, environ)
+    assert BusLocation(None, "h", 1883) == find_bus(
+        settings, state_dir, {**environ, "IPC_MQTT_HOST": "h"}
+    )
+    with pytest.raises(ConfigError) as refused:
+        find_bus(settings, state_dir, {"IPC_MQTT_SOCKET": "/" + "a" * 107})
+    assert refused.value.where == "IPC_MQTT_SOCKET"
+
+
 def test_empty_variables_count_as_not_set(tmp_path: Path) -> None:
-    environ = {"IPC_MQTT_HOST": "", "IPC_MQTT_PORT": ""}
+    environ = {"IPC_MQTT_HOST": "", "IPC_MQTT_PORT": "", "IPC_MQTT_SOCKET": ""}
     assert DEFAULT == find_bus(BusSettings(), tmp_path, environ)
 
 
