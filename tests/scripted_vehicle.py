@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
-from aiomqtt import Client
+from aiomqtt import Client, MqttError
 
 from module_gateway.protocol import external_protocol_pb2 as external
 from module_gateway.protocol import internal_protocol_pb2 as internal
@@ -47,6 +47,8 @@ class ScriptedVehicle:
         self._base = f"{company}/{vehicle}"
         self.session_id = ""
         self.counter = 0
+        self.lost = asyncio.Event()
+        """The broker has gone."""
         self._received: asyncio.Queue[external.ExternalServer | None] = asyncio.Queue()
 
     async def send(self, message: external.ExternalClient) -> None:
@@ -135,6 +137,11 @@ class ScriptedVehicle:
             await self.send_answer(command.messageCounter)
 
     async def _listen(self) -> None:
+        with suppress(MqttError):
+            await self._sort()
+        self.lost.set()
+
+    async def _sort(self) -> None:
         async for message in self._client.messages:
             if message.topic.value.endswith("_disconnect"):
                 assert message.payload == b""

@@ -133,8 +133,7 @@ class VehicleSession:
     ) -> None:
         """`positions` and `known` are what the store holds of this vehicle.
 
-        `is_notification_owed`: an earlier life of ours had a session; say that it is over as soon
-        as the link is there.
+        `is_notification_owed`: an earlier life of ours had a session; say so once the link is up.
         """
         self._limits = limits
         self._positions = positions if positions is not None else AppliedPositions()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
-from aiomqtt import MqttError
 
 from module_gateway.control_plane.api import create_app
 from module_gateway.control_plane.http_server import serve_http
@@ -224,10 +222,10 @@ async def test_stop_tells_vehicles_and_listeners(broker):
 
 async def test_restart_of_the_broker_starts_a_new_session(broker):
     async with control_plane(broker.port) as api:
-        with contextlib.suppress(MqttError):  # what the end of the broker is to this vehicle
-            async with scripted_vehicle(broker.port) as van:
-                await van.run_sequence("s1")
-                broker.kill()
+        async with scripted_vehicle(broker.port) as van:
+            await van.run_sequence("s1")
+            broker.kill()
+            await asyncio.wait_for(van.lost.wait(), 10)
         broker.start()
         async with asyncio.timeout(15):
             while not (await api.get("/healthz")).json()["broker_connected"]:
