@@ -6,6 +6,7 @@ Why each line of the configuration: performance 0 and 4.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import pwd
@@ -31,6 +32,12 @@ LOOPBACK: Final = "127.0.0.1"
 QUEUE_BYTES: Final = 256 * 1024 * 1024  # of one client; the senders' own bounds are far below
 EMBEDDED: Final = "module_gateway.runtime.embedded_broker"
 ADMIN_FOLDERS: Final = "/usr/sbin:/usr/local/sbin"  # Debian's place, not on everybody's PATH
+
+ANSWER_TIMEOUT_S: Final = 1.0
+MQTT_CONNECT: Final = b"\x10\x11\x00\x04MQTT\x04\x02\x00\x05\x00\x05probe"
+"""MQTT 3.1.1 CONNECT: clean session, keep-alive 5 s, client id "probe"."""
+MQTT_ACCEPTED: Final = b"\x20\x02\x00\x00"
+MQTT_DISCONNECT: Final = b"\xe0\x00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +99,12 @@ def is_port_free(port: int) -> bool:
     return True
 
 
-def plan_bus(state_dir: Path, environ: Mapping[str, str]) -> BrokerPlan:
+def plan_bus(
+    state_dir: Path, environ: Mapping[str, str], embedded_port: int | None = None
+) -> BrokerPlan:
     """The bus broker of this state folder; writes its configuration file.
+
+    `embedded_port` is where clients know the embedded broker already, if they do.
 
     Raises:
         ConfigError: the folder's path is too long for a Unix socket.
@@ -101,8 +112,7 @@ def plan_bus(state_dir: Path, environ: Mapping[str, str]) -> BrokerPlan:
     program = find_mosquitto(environ)
     tcp_port = DEFAULT_PORT if is_port_free(DEFAULT_PORT) else None
     if program is None:
-        port = tcp_port if tcp_port is not None else _free_port()
-        return _embedded(port, "the bus")
+        return _embedded(embedded_port or tcp_port or _free_port(), "the bus")
     path = socket_in(state_dir)
     conf = mosquitto_conf(bus=path, tcp_port=tcp_port, user=_owner(state_dir))
     return BrokerPlan(
@@ -132,6 +142,25 @@ def plan_upstream(state_dir: Path, port: int, environ: Mapping[str, str]) -> Bro
     conf = mosquitto_conf(bus=None, tcp_port=port, user=_owner(state_dir))
     path = _write(state_dir / "upstream-broker.conf", conf)
     return BrokerPlan((program, "-c", str(path)), BusLocation(None, LOOPBACK, port), {})
+
+
+async def answers(location: BusLocation) -> bool:
+    """Whether a broker there takes an MQTT client now; asks within a second."""
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            if location.socket is not None:
+                reader, writer = await asyncio.open_unix_connection(location.socket)
+            else:
+                reader, writer = await asyncio.open_connection(location.host, location.port)
+            try:
+                writer.write(MQTT_CONNECT)
+                answer = await reader.readexactly(len(MQTT_ACCEPTED))
+                writer.write(MQTT_DISCONNECT)
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        return False
+    return answer == MQTT_ACCEPTED
 
 
 def _embedded(port: int, what: str) -> BrokerPlan:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import module_gateway
 from module_gateway.bus.location import BusLocation, find_bus
-from module_gateway.runtime.broker import LOOPBACK, is_told_where, plan_bus, plan_upstream
+from module_gateway.runtime.broker import LOOPBACK, answers, is_told_where, plan_bus, plan_upstream
 from module_gateway.runtime.log import get_logger
 from module_gateway.runtime.process import SUPERVISED
 from module_gateway.runtime.settings import Settings
 from module_gateway.runtime.state import read_run_note
 from module_gateway.runtime.supervisor import Addresses, Component
 
-CONNECT_TIMEOUT_S: Final = 1.0
 BUS_BROKER: Final = "bus_broker"
 UPSTREAM_BROKER: Final = "upstream_broker"
 COMMANDS: Final = {
@@ -117,7 +115,8 @@ class Composition:
 
     def _bus_broker(self) -> Component:
         def command() -> Sequence[str]:
-            plan = plan_bus(self.state_dir, self.environ)
+            known_port = self.bus.port if self._bus_environment else None
+            plan = plan_bus(self.state_dir, self.environ, known_port)
             self.bus, self._bus_environment = plan.location, plan.environment
             if plan.notice:
                 _log.warning("bus_broker", notice=plan.notice)
@@ -126,7 +125,7 @@ class Composition:
         return Component(
             BUS_BROKER,
             command,
-            lambda _pid: _reachable(self.bus),
+            lambda _pid: _ready_broker(self.bus),
             stop_rank=STOP_RANKS[BUS_BROKER],
             environment=self._environment,
         )
@@ -143,7 +142,7 @@ class Composition:
         return Component(
             UPSTREAM_BROKER,
             command,
-            lambda _pid: _reachable(BusLocation(None, LOOPBACK, port)),
+            lambda _pid: _ready_broker(BusLocation(None, LOOPBACK, port)),
             stop_rank=STOP_RANKS[UPSTREAM_BROKER],
             environment=self._environment,
         )
@@ -184,18 +183,5 @@ def _python(module: str) -> tuple[str, ...]:
     return (sys.executable, "-m", module)
 
 
-def _reachable(location: BusLocation) -> Awaitable[Addresses | None]:
-    return _connect(location)
-
-
-async def _connect(location: BusLocation) -> Addresses | None:
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            if location.socket is not None:
-                _, writer = await asyncio.open_unix_connection(location.socket)
-            else:
-                _, writer = await asyncio.open_connection(location.host, location.port)
-    except (OSError, TimeoutError):
-        return None
-    writer.close()
-    return {"mqtt": str(location)}
+async def _ready_broker(location: BusLocation) -> Addresses | None:
+    return {"mqtt": str(location)} if await answers(location) else None

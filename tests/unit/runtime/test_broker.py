@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
 import socket
@@ -15,6 +16,7 @@ from module_gateway.bus.location import BusLocation
 from module_gateway.protocol.errors import ConfigError
 from module_gateway.runtime import broker
 from module_gateway.runtime.broker import (
+    answers,
     find_mosquitto,
     is_told_where,
     mosquitto_conf,
@@ -125,6 +127,13 @@ def test_without_mosquitto_the_embedded_broker_is_used_and_said(tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("_no_mosquitto")
+def test_a_restarted_embedded_broker_is_where_its_clients_know_it(tmp_path: Path) -> None:
+    plan = plan_bus(ensure_state_dir(tmp_path), NOBODY, 4711)
+
+    assert plan.location == BusLocation(None, "127.0.0.1", 4711)
+
+
+@pytest.mark.usefixtures("_no_mosquitto")
 def test_without_mosquitto_the_upstream_broker_is_embedded_too(tmp_path: Path) -> None:
     port = free_port()
     plan = plan_upstream(ensure_state_dir(tmp_path), port, NOBODY)
@@ -142,28 +151,34 @@ def test_an_upstream_port_in_use_is_refused_with_its_key(tmp_path: Path) -> None
             plan_upstream(ensure_state_dir(tmp_path), port, os.environ)
 
 
-def test_mosquitto_takes_the_configuration_and_replaces_a_stale_socket(tmp_path: Path) -> None:
+async def test_mosquitto_takes_the_configuration_and_replaces_a_stale_socket(
+    tmp_path: Path,
+) -> None:
     plan = plan_bus(ensure_state_dir(tmp_path), os.environ)
-    path = tmp_path / "bus.sock"
     with socket.socket(socket.AF_UNIX) as stale:
-        stale.bind(str(path))
-    child = subprocess.Popen(plan.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert child.stdout is not None
+        stale.bind(str(tmp_path / "bus.sock"))
+    child = await asyncio.create_subprocess_exec(*plan.command, stdout=subprocess.DEVNULL)
     try:
-        connected = _connects(path, child)
+        async with asyncio.timeout(20):
+            while not await answers(plan.location):
+                assert child.returncode is None
     finally:
-        child.terminate()
-        output = child.communicate(timeout=20)[0]
+        if child.returncode is None:
+            child.terminate()
+        code = await child.wait()
 
-    assert connected, output
+    assert code == 0
 
 
-def _connects(path: Path, child: subprocess.Popen[bytes]) -> bool:
-    while child.poll() is None:
-        with socket.socket(socket.AF_UNIX) as trial:
-            try:
-                trial.connect(str(path))
-            except OSError:
-                continue
-            return True
-    return False
+async def test_what_is_no_broker_does_not_answer_as_one(tmp_path: Path) -> None:
+    def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+
+    assert not await answers(BusLocation(None, "127.0.0.1", port))
+    server.close()
+    await server.wait_closed()
+    assert not await answers(BusLocation(None, "127.0.0.1", port))
+    assert not await answers(BusLocation(tmp_path / "no.sock"))
