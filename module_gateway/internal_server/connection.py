@@ -7,6 +7,7 @@ No task, no buffer and no timer of its own; what it shares with other connection
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from math import inf
@@ -216,9 +217,10 @@ class DeviceConnection(asyncio.Protocol):
     def _end(self, close: ev.Close) -> None:
         self._close = close
         metrics.CLOSED.labels(close.reason).inc()
-        _log.info(
-            "device_closed", reason=close.reason, detail=clean_text(close.detail), **self._names()
-        )
+        is_violation = close.cause == bus_pb2.PROTOCOL_VIOLATION
+        level = logging.WARNING if is_violation else logging.INFO
+        detail = {"detail": clean_text(close.detail)} if close.detail else {}
+        _log.log(level, "device_closed", reason=close.reason, **detail, **self._names())
         if self._transport is None:
             return
         if close.flushes:

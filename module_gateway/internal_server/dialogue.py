@@ -116,6 +116,7 @@ class HandlerDialogue:
 
     def send_digests(self) -> None:
         """Tell every handler what is open towards it (R6); due once per heartbeat."""
+        metrics.UNANSWERED.set(sum(peer.unanswered for peer in self._peers.values()))
         if not self.link.is_up:
             return
         for peer in self._peers.values():
@@ -127,13 +128,11 @@ class HandlerDialogue:
         if not connection.is_counted:
             connection.is_counted = True
             peer.asked()
-            metrics.UNANSWERED.inc()
 
     def _settle(self, connection: DeviceConnection) -> None:
         if not connection.is_counted or connection.peer is None:
             return
         connection.is_counted = False
-        metrics.UNANSWERED.dec()
         if connection.peer.settled():
             self._release()
 

@@ -20,7 +20,8 @@ MIN_PAUSE_S: Final = 0.01
 
 LATE_S: Final = 0.05
 """A timer that fires so much later than asked says that the process stood still. What arrived
-meanwhile waits in the sockets and is read first (contract R3), one MIN_PAUSE_S later."""
+meanwhile waits in the sockets and is read first (contract R3): the look is put off once, by
+MIN_PAUSE_S."""
 
 
 class SharedLimits:
@@ -34,6 +35,7 @@ class SharedLimits:
         self._deadlines: Deadlines[DeviceConnection] = Deadlines()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
+        self._is_put_off = False
 
     def enter(self, connection: DeviceConnection) -> bool:
         """Count a new connection; False when it is one too many. It must `leave` either way."""
@@ -58,14 +60,16 @@ class SharedLimits:
         self._buffered_bytes += buffered_bytes - connection.buffered_bytes
         connection.buffered_bytes = buffered_bytes
         metrics.BUFFERED_BYTES.set(self._buffered_bytes)
-        while self._buffered_bytes > self._receive_budget_bytes:
+        if self._buffered_bytes > self._receive_budget_bytes:
+            # One is enough: it holds at least as much as has just been added.
             largest = max(self.connections, key=lambda one: one.buffered_bytes)
             largest.take(ev.CloseOrdered(Reason.BUFFER_BUDGET, bus_pb2.PROTOCOL_VIOLATION))
 
     def expect_answer(self, connection: DeviceConnection) -> None:
         """It has just begun to wait."""
         self._deadlines.expect_answer(connection)
-        self._arm()
+        if connection.session.deadline < self._timer_at:
+            self._arm()
 
     def watch(self, connection: DeviceConnection) -> None:
         """Its deadline may have moved."""
@@ -94,7 +98,8 @@ class SharedLimits:
         now = time.monotonic()
         is_late = now - self._timer_at > LATE_S
         self._timer, self._timer_at = None, inf
-        if is_late:
+        self._is_put_off = is_late and not self._is_put_off
+        if self._is_put_off:
             self._timer_at = now + MIN_PAUSE_S
             self._timer = asyncio.get_running_loop().call_later(MIN_PAUSE_S, self._look)
             return

@@ -6,7 +6,6 @@ import asyncio
 import socket
 import time
 
-from module_gateway.internal_server import metrics
 from module_gateway.internal_server.connections import mix64
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
@@ -277,4 +276,5 @@ async def test_a_saturated_handler_holds_devices_back_until_it_answers():
         for client in clients:
             expected = b"to " + client.device.identity.role.encode()
             assert await client.answer() == DeviceCommand(client.device, expected)
-        assert metrics.UNANSWERED._value.get() == 0
+        peers = here.server._dialogue._peers.values()
+        assert [peer.unanswered for peer in peers] == [0]

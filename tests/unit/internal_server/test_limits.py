@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from module_gateway.protocol import bus_pb2
@@ -82,3 +83,28 @@ async def test_beyond_the_receive_budget_the_largest_goes():
         small.send(encode_status(OTHER, bytes(10_000))[9_000:])
         assert await small.answer() == DeviceCommand(OTHER, b"to " + bytes(10_000))
         assert here.server._limits._buffered_bytes == 0
+
+
+async def test_R3_after_a_standstill_what_arrived_in_time_is_read_first():
+    async with site() as here:
+        here.handler.reply = lambda _request: None
+        client = await here.connected()
+        client.send(encode_status(BUTTON, b"x"))
+        (request,) = await here.handler.hear("status_request")
+        here.handler.answer(request, b"in time")
+        time.sleep(0.4)  # the process stands still while the answer waits to be read
+        assert await client.answer() == DeviceCommand(BUTTON, b"in time")
+
+
+async def test_deadlines_are_kept_by_a_loop_that_is_always_late():
+    async with site(settings_for_tests(connect_deadline_ms=50)) as here:
+        client = await here.open()
+        loop = asyncio.get_running_loop()
+
+        def stand_still() -> None:
+            time.sleep(0.07)
+            if here.server._limits.connections:
+                loop.call_soon(stand_still)
+
+        loop.call_soon(stand_still)
+        assert await client.rest() == b""
