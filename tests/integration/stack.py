@@ -33,13 +33,13 @@ VEHICLE: Final = "van_1"
 def configuration(upstream_port: int, **sections: object) -> dict[str, object]:
     """A file in our own form: every port free, every module at one endpoint.
 
-    The API's port is a fixed one, so that it is the same after a restart.
+    The ports of devices and API are fixed ones: they must be the same after a restart.
     """
     modules = sections.get("module-paths", {"1": "", "2": "", "3": "", "1000": "", "1001": ""})
     assert isinstance(modules, Mapping)
     return {
         "config-version": 1,
-        "internal-server-settings": {"port": 0, "metrics-port": 0},
+        "internal-server-settings": {"port": free_port(), "metrics-port": 0},
         "module-handler-settings": {"metrics-port": 0},
         "external-client-settings": {"metrics-port": 0},
         "control-plane-settings": {
@@ -227,13 +227,14 @@ class ControlPlaneApi:
         raise AssertionError(f"the command's fate is not known after {limit_s:g} s")
 
     async def statuses(self, wanted: set[str], limit_s: float) -> dict[str, dict[str, Any]]:
-        """The next status event of each wanted role, none of them older than the call."""
+        """The next status of each wanted role, none older than the call, no DISCONNECT."""
         found: dict[str, dict[str, Any]] = {}
         events = self.events()
         try:
             async with asyncio.timeout(limit_s):
                 async for event in events:
-                    if event["event"] == "status" and event["role"] in wanted:
+                    is_alive = event.get("state") in {"connecting", "running"}
+                    if event["event"] == "status" and is_alive and event["role"] in wanted:
                         found.setdefault(event["role"], event)
                     if set(found) == wanted:
                         return found
