@@ -11,7 +11,13 @@ from dataclasses import dataclass, field
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from module_gateway.module_handler.outcomes import (
     Accepted,
@@ -193,5 +199,8 @@ class RegistryMachine(RuleBasedStateMachine):
         assert not waiting or self.registry.next_due() is not None
 
 
-TestRegistryModel = RegistryMachine.TestCase
-TestRegistryModel.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+def test_at_most_one_holder_and_no_refusal_without_proof() -> None:
+    run_state_machine_as_test(
+        RegistryMachine,
+        settings=settings(max_examples=150, stateful_step_count=40, deadline=None),
+    )
