@@ -165,6 +165,7 @@ class Connections:
             return
         seat.last_sequence = sequence
         seat.reply = outcome.command
+        seat.is_confirmed = True
         self._silences.disarm(seat.connection)
         turn.touched[seat.device.identity] = None
         turn.send(sender, wire.status_reply(instance, sequence, outcome.command))

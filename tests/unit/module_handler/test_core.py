@@ -1,0 +1,119 @@
+"""The core as a whole: what it reads, what it stores, when it wants to be woken."""
+
+from __future__ import annotations
+
+import pytest
+
+from module_gateway.bus.address import Address
+from module_gateway.module_handler.core import Core
+from module_gateway.module_handler.store import DeviceForgotten, DeviceStored
+from module_gateway.protocol import bus_pb2
+from module_gateway.protocol.errors import Reason
+from tests.unit.module_handler.rig import (
+    CLIENT,
+    LIMITS,
+    SERVER,
+    Rig,
+    at_once,
+    bodies,
+    connect,
+    device,
+    ended,
+    lease,
+    status,
+)
+
+A = device("a")
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+def probe() -> bus_pb2.Message:
+    message = bus_pb2.Message()
+    message.probe.instance = 1
+    return message
+
+
+@pytest.mark.parametrize(
+    ("sender", "message"),
+    [
+        (CLIENT, connect(1, A)),
+        (SERVER, lease()),
+        (SERVER, probe()),
+        (SERVER, bus_pb2.Message()),
+        (Address(bus_pb2.MODULE_HANDLER, 5), status(1, 1, b"")),
+        (Address(99, 5), status(1, 1, b"")),
+    ],
+)
+def test_what_a_sender_may_not_say_is_counted_and_ignored(
+    rig: Rig, sender: Address, message: bus_pb2.Message
+) -> None:
+    turn = rig.hear(message, sender=sender)
+    assert {Reason.UNEXPECTED_MESSAGE: 1} == dict(turn.counts)
+    assert ([], []) == (turn.sends, turn.changes)
+
+
+def test_a_device_is_stored_once_per_turn_however_much_it_says(rig: Rig) -> None:
+    rig.connected(A)
+    turn = rig.hear(*(status(1, n, b"s") for n in range(1, 11)))
+    (stored,) = [change for change in turn.changes if isinstance(change, DeviceStored)]
+    assert stored.holder is not None
+    assert 10 == stored.holder.last_sequence
+
+
+def test_a_device_of_which_nothing_is_left_is_forgotten(rig: Rig) -> None:
+    rig.registered(A)
+    turn = rig.hear(ended(1))
+    assert [DeviceForgotten(A.identity)] == [
+        change for change in turn.changes if isinstance(change, DeviceForgotten | DeviceStored)
+    ]
+
+
+def test_an_idle_core_wants_to_be_woken_for_its_timers_only(rig: Rig) -> None:
+    assert rig.core.next_due() is None
+    rig.registered(A)
+    assert rig.now + 15.0 == rig.core.next_due()
+    rig.hear(connect(2, A))
+    assert rig.now + 0.15 == rig.core.next_due()
+
+
+def test_a_turn_without_news_changes_nothing(rig: Rig) -> None:
+    rig.registered(A)
+    turn = rig.pass_time(1.0)
+    assert ([], []) == (turn.sends, turn.changes)
+
+
+def test_sizes_are_what_is_bounded(rig: Rig) -> None:
+    rig.registered(A)
+    rig.hear(status(1, 2, b"s2"))
+    rig.leased()
+    assert {"registered": 1, "outbox_entries": 2, "deliveries_untaken": 2} == rig.core.sizes()
+
+
+def test_stored_devices_of_a_module_that_is_gone_are_left_alone(rig: Rig) -> None:
+    rig.registered(A)
+    state = at_once(rig.store.load())
+    core = Core(LIMITS, {}, rig.store.store_id, state, rig.now)
+    assert core.holder(A.identity) is None
+    assert {"registered": 0, "outbox_entries": 1, "deliveries_untaken": 0} == core.sizes()
+
+
+def test_the_clients_of_a_core_that_failed_go_on_behind_a_gap(rig: Rig) -> None:
+    rig.registered(A)
+    rig.leased()
+    former = rig.core
+    rig.restart()
+    rig.core.inherit_clients(former)
+    turn = rig.hear(status(1, 2, b"s2"))
+    assert [3, 4] == [each.delivery for each in bodies(turn, "delivery")]
+
+
+def test_R22_after_a_restart_the_first_heartbeat_is_due_within_a_second(rig: Rig) -> None:
+    rig.registered(A)
+    rig.restart()
+    due = rig.core.next_due()
+    assert due is not None
+    assert rig.now < due <= rig.now + 1.0

@@ -1,0 +1,59 @@
+"""The queue between the bus and the core."""
+
+from __future__ import annotations
+
+from module_gateway.module_handler.core import Heard, PeerUp
+from module_gateway.module_handler.inbox import MAX_BATCHES, MAX_MESSAGES, Inbox
+from module_gateway.protocol import bus_pb2
+from tests.unit.module_handler.rig import CLIENT, SERVER
+
+
+def batch(count: int) -> Heard:
+    return Heard(SERVER, [bus_pb2.Message()] * count)
+
+
+def test_events_come_out_in_order_and_whole() -> None:
+    inbox = Inbox()
+    events = [batch(2), PeerUp(SERVER), batch(1)]
+    assert [True] * 3 == [inbox.put(event) for event in events]
+    assert (3, 3) == (len(inbox), inbox.messages)
+    assert events == inbox.take()
+    assert (0, 0) == (len(inbox), inbox.messages)
+
+
+def test_a_turn_takes_about_as_many_messages_as_it_may() -> None:
+    inbox = Inbox()
+    for _ in range(4):
+        inbox.put(batch(10))
+    assert 2 == len(inbox.take(max_messages=11))
+    assert 1 == len(inbox.take(max_messages=1))
+    assert 10 == inbox.messages
+
+
+def test_messages_beyond_the_bound_are_refused() -> None:
+    inbox = Inbox()
+    assert inbox.put(batch(MAX_MESSAGES))
+    assert not inbox.put(batch(1))
+    inbox.take()
+    assert inbox.put(batch(1))
+
+
+def test_batches_beyond_the_bound_are_refused() -> None:
+    inbox = Inbox()
+    assert all(inbox.put(batch(1)) for _ in range(MAX_BATCHES))
+    assert not inbox.put(batch(1))
+    inbox.take(max_messages=1)
+    assert inbox.put(batch(1))
+
+
+def test_news_of_peers_are_never_refused() -> None:
+    inbox = Inbox()
+    inbox.put(batch(MAX_MESSAGES))
+    assert inbox.put(PeerUp(SERVER))
+
+
+def test_what_must_be_known_first_comes_first() -> None:
+    inbox = Inbox()
+    inbox.put(PeerUp(SERVER))
+    inbox.put_first(PeerUp(CLIENT))
+    assert [PeerUp(CLIENT), PeerUp(SERVER)] == inbox.take()

@@ -1,0 +1,56 @@
+"""From settings to the constants of the core."""
+
+from __future__ import annotations
+
+import pytest
+
+from module_gateway.module_handler.limits import limits_of, parse_partitions
+from module_gateway.protocol.errors import ConfigError
+from module_gateway.runtime.settings import ModuleHandlerSettings, Settings
+
+
+@pytest.mark.parametrize(
+    ("text", "bits"),
+    [
+        ("0-63", 2**64 - 1),
+        ("0", 1),
+        ("63", 1 << 63),
+        ("0,2-3", 0b1101),
+        ("5-5,5", 1 << 5),
+    ],
+)
+def test_partitions_are_bits(text: str, bits: int) -> None:
+    assert bits == parse_partitions(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "64", "3-1", "a", "0-", "-1", "0,,1", "0-64", "1 2", "0-3x", "٣"]
+)
+def test_other_texts_are_refused_with_the_key(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_partitions(text)
+    assert "module-handler-settings.partitions" == caught.value.where
+
+
+def test_limits_are_the_settings_in_seconds() -> None:
+    own = ModuleHandlerSettings(
+        heartbeat_ms=5_000,
+        probe_window_ms=100,
+        return_grace_ms=500,
+        partitions="1",
+        max_identities=9,
+    )
+    limits = limits_of(Settings(module_handler_settings=own))
+    assert (5.0, 0.5, 3) == (
+        limits.devices.heartbeat_s,
+        limits.devices.grace_s,
+        limits.devices.commands,
+    )
+    assert (0.1, 4.0, 30.0, 9, 2) == (
+        limits.connections.probe_window_s,
+        limits.connections.silence_s,
+        limits.connections.inactivity_s,
+        limits.connections.max_identities,
+        limits.connections.partitions,
+    )
+    assert (1_000, 2_000) == (limits.upstream.log.entries, limits.upstream.window.deliveries)
