@@ -179,9 +179,7 @@ class ScriptedPeer:
             reader = asyncio.ensure_future(self._read(client))
             serving = asyncio.ensure_future(self._serve())
             try:
-                done, _ = await asyncio.wait(
-                    (reader, serving), return_when=asyncio.FIRST_COMPLETED
-                )
+                done, _ = await asyncio.wait((reader, serving), return_when=asyncio.FIRST_COMPLETED)
                 for each in done:
                     each.result()
             finally:
@@ -367,9 +365,7 @@ class ScriptedPeer:
 
     def _take(self, status: pb.Status) -> None:
         device = status.deviceStatus.device
-        self._devices.setdefault(
-            (int(device.module), device.deviceType, device.deviceRole), device
-        )
+        self._devices.setdefault((int(device.module), device.deviceType, device.deviceRole), device)
         error = status.errorMessage if status.HasField("errorMessage") else None
         self.taken.append(
             Taken(

@@ -241,15 +241,16 @@ class Session:
         """Drop what the peer has applied (R11). True: a fold must be made anew first."""
         is_partial = False
         for identity, position in message.applied:
-            fold = self._backlog.folds.frozen(identity)
-            if fold is None or fold.store_id != position.store_id:
-                continue
-            if position.sequence >= fold.last:
+            fold = self._backlog.folds.oldest(identity)
+            while fold is not None and fold.store_id == position.store_id:
+                if position.sequence < fold.last:
+                    if position.sequence >= max(fold.first, fold.indivisible):
+                        self._backlog.trim(identity, position.sequence)
+                        is_partial = True
+                    break
                 self._farewell_of(identity)
                 self._backlog.acknowledge_fold(identity)
-            elif position.sequence >= max(fold.first, fold.indivisible):
-                self._backlog.trim(identity, position.sequence)
-                is_partial = True
+                fold = self._backlog.folds.oldest(identity)
         return is_partial
 
     # Step 2: AWAIT_STATUSES

@@ -25,9 +25,7 @@ class LinkedHandler(Handler):
     """The virtual handler of the pure tests on a real link."""
 
     def attach(self, broker: MemoryBroker, settings: Settings) -> None:
-        self.link = Link(
-            broker.bus(), bus_pb2.MODULE_HANDLER, settings.bus, self, self.presence
-        )
+        self.link = Link(broker.bus(), bus_pb2.MODULE_HANDLER, settings.bus, self, self.presence)
         self.client: Address | None = None
         self.news = asyncio.Event()
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tests.brokers import MosquittoBroker
-from tests.scripted_peer import ScriptedPeer, Script
+from tests.scripted_peer import ScriptedPeer
 from tests.unit.external_client.shell import LinkedHandler, make_settings, running_client
 from tests.unit.external_client.world import device
 

@@ -299,7 +299,7 @@ class ControlPlane:
         applied = () if self.applied is None else tuple(self.applied.items())
         return [ConnectResponse(message.session_id, 0, applied)]
 
-    def _status(self, status: Status) -> list[ServerMessage | None]:
+    def _status(self, status: Status) -> list[ServerMessage | None]:  # noqa: PLR0912
         identity = status.device.identity
         if status.counter != self.last_status_counter + 1:
             self.violations.append(f"counter {status.counter} after {self.last_status_counter}")
@@ -307,7 +307,7 @@ class ControlPlane:
         is_known = identity in self.devices
         if self.phase == "statuses" and status.state != DeviceState.CONNECTING:
             self.violations.append("not CONNECTING in the sequence")
-        if self.phase == "commands":
+        if self.phase == "commands" and self.knows(identity):
             self.violations.append("a status before the last CommandResponse")
         if (status.state == DeviceState.CONNECTING) == is_known:
             self.violations.append(f"state {status.state} for {identity}, known: {is_known}")
@@ -315,7 +315,7 @@ class ControlPlane:
             self.violations.append("ERROR sent")
         if status.error is not None and status.state != DeviceState.CONNECTING:
             self.violations.append("an errorMessage outside CONNECTING")
-        if not self.knows(identity):
+        if not is_known and not self.knows(identity):
             return []
         self.taken.append(status)
         self._apply(status)
@@ -325,9 +325,7 @@ class ControlPlane:
             self.devices.add(identity)
         if not self.acknowledges(status):
             return []
-        answers: list[ServerMessage | None] = [
-            StatusResponse(status.session_id, 0, status.counter)
-        ]
+        answers: list[ServerMessage | None] = [StatusResponse(status.session_id, 0, status.counter)]
         if self.phase == "statuses":
             self.expected.discard(identity)
             if not self.expected:
@@ -347,7 +345,8 @@ class ControlPlane:
 
     def _response(self, message: CommandResponse) -> list[ServerMessage | None]:
         if message.session_id != self.session:
-            self.violations.append("CommandResponse of another session")
+            if self.session is not None:
+                self.violations.append("CommandResponse of another session")
             return []
         if self.phase == "statuses":
             self.violations.append("CommandResponse before the commands")
@@ -399,8 +398,11 @@ class World:
 
     def start(self) -> None:
         for handler in self.handlers:
-            self.step(HandlerUp(handler.peer, handler.presence()))
+            self.start_handler(handler)
         self.step(BrokerUp())
+
+    def start_handler(self, handler: Handler) -> None:
+        self.step(HandlerUp(handler.peer, handler.presence()))
 
     @property
     def session_id(self) -> str:
@@ -528,9 +530,7 @@ class World:
                         if handler.peer == peer:
                             handler.told(message)
         for answer in answers:
-            self._do(
-                self.endpoint.step(Noticed() if answer is None else Heard(answer), self.now)
-            )
+            self._do(self.endpoint.step(Noticed() if answer is None else Heard(answer), self.now))
 
 
 def running(*roles: str, **more: object) -> World:
