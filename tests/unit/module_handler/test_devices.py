@@ -115,6 +115,7 @@ def test_M6_a_quiet_device_is_repeated_at_every_heartbeat(rig: Rig) -> None:
 def test_M6_a_heartbeat_publishes_what_was_merged_only(rig: Rig) -> None:
     rig.registered(A)
     rig.hear(status(1, 2, b"quiet"))
+    assert [b"s1"] == published(rig.outbox(A))
     rig.pass_time(HEARTBEAT_S)
     last = rig.outbox(A)[-1]
     assert (b"s1,quiet", False) == (last.status, last.is_repeat)
