@@ -32,6 +32,11 @@ from module_gateway.runtime.tasks import start_task, stop_tasks
 BACKLOG: Final = 1024
 """Devices of a whole site may reconnect in one moment."""
 
+ACCEPTS_PER_TURN: Final = 1
+"""The standard loop takes its backlog also for the number of accepts per turn, and when descriptors
+run out it complains and sets a timer for each of them: a flood with the kernel's backlog. uvloop
+accepts all that wait in any case."""
+
 OTHER_FILES: Final = 64
 """Descriptors that are not devices: bus, log, metrics, store of the process."""
 
@@ -96,7 +101,8 @@ class InternalServer:
         """
         loop = asyncio.get_running_loop()
         listening = _listening_socket(self._ip_address, self._settings)
-        server = await loop.create_server(self._accept, sock=listening, backlog=BACKLOG)
+        server = await loop.create_server(self._accept, sock=listening, backlog=ACCEPTS_PER_TURN)
+        listening.listen(BACKLOG)
         self.bound_port = listening.getsockname()[1]
         link = start_task(self._dialogue.link.run(), "internal-server-link")
         self._tick()

