@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,18 +45,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class MosquittoBroker:
-    """One broker whose files live in `folder`. Its addresses survive stop, kill and start."""
+class BrokerProcess:
+    """A broker whose files live in `folder`. Its addresses survive stop, kill and start."""
 
-    def __init__(self, folder: Path, *, has_unix: bool = True, has_tcp: bool = True) -> None:
-        program = find_mosquitto()
-        if program is None:
-            raise FileNotFoundError("mosquitto is not installed (make setup)")
-        self._program = program
+    def __init__(self, folder: Path, *, has_unix: bool, has_tcp: bool) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self.socket_path = folder / "bus.sock" if has_unix else None
         self.port = free_port() if has_tcp else None
+
+    def _command(self) -> list[str]:
+        raise NotImplementedError
 
     @property
     def unix_location(self) -> BusLocation:
@@ -78,22 +78,18 @@ class MosquittoBroker:
     @property
     def log(self) -> str:
         """What the broker wrote so far."""
-        return (self._folder / "mosquitto.log").read_text(errors="replace")
+        return (self._folder / "broker.log").read_text(errors="replace")
 
     def start(self) -> None:
         """Start it and wait until it accepts an MQTT client on every listener."""
         assert self._process is None, "the broker runs already"
-        configuration = self._folder / "mosquitto.conf"
-        configuration.write_text(self._configuration())
-        with (self._folder / "mosquitto.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [self._program, "-c", str(configuration)], stdout=log, stderr=log
-            )
+        with (self._folder / "broker.log").open("ab") as log:
+            self._process = subprocess.Popen(self._command(), stdout=log, stderr=log)
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._is_accepting():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
-                raise RuntimeError(f"mosquitto did not start:\n{self.log}")
+                raise RuntimeError(f"the broker did not start:\n{self.log}")
             time.sleep(0.005)  # between two attempts to connect: there is no event to wait for
 
     def stop(self) -> None:
@@ -142,24 +138,6 @@ class MosquittoBroker:
             process.wait(STOP_TIMEOUT_S)
             raise
 
-    def _configuration(self) -> str:
-        lines = [
-            "per_listener_settings false",
-            "allow_anonymous true",
-            "persistence false",
-            "max_inflight_messages 0",
-            "max_queued_messages 0",
-            "max_queued_bytes 268435456",
-            "set_tcp_nodelay true",
-        ]
-        if os.geteuid() == 0:
-            lines.append("user root")  # else it could not bind a socket in the test's folder
-        if self.socket_path is not None:
-            lines.append(f"listener 0 {self.socket_path}")
-        if self.port is not None:
-            lines.append(f"listener {self.port} 127.0.0.1")
-        return "\n".join(lines) + "\n"
-
     def _is_accepting(self) -> bool:
         addresses: list[tuple[socket.AddressFamily, str | tuple[str, int]]] = []
         if self.socket_path is not None:
@@ -178,6 +156,51 @@ class MosquittoBroker:
                 return probe.recv(len(_CONNACK_ACCEPTED)) == _CONNACK_ACCEPTED
             except OSError:
                 return False
+
+
+class MosquittoBroker(BrokerProcess):
+    """Mosquitto as the gateway configures it, on a Unix socket, a loopback port or both."""
+
+    def __init__(self, folder: Path, *, has_unix: bool = True, has_tcp: bool = True) -> None:
+        program = find_mosquitto()
+        if program is None:
+            raise FileNotFoundError("mosquitto is not installed (make setup)")
+        self._program = program
+        super().__init__(folder, has_unix=has_unix, has_tcp=has_tcp)
+
+    def _command(self) -> list[str]:
+        configuration = self._folder / "mosquitto.conf"
+        configuration.write_text(self._configuration())
+        return [self._program, "-c", str(configuration)]
+
+    def _configuration(self) -> str:
+        lines = [
+            "per_listener_settings false",
+            "allow_anonymous true",
+            "persistence false",
+            "max_inflight_messages 0",
+            "max_queued_messages 0",
+            "max_queued_bytes 268435456",
+            "set_tcp_nodelay true",
+        ]
+        if os.geteuid() == 0:
+            lines.append("user root")  # else it could not bind a socket in the test's folder
+        if self.socket_path is not None:
+            lines.append(f"listener 0 {self.socket_path}")
+        if self.port is not None:
+            lines.append(f"listener {self.port} 127.0.0.1")
+        return "\n".join(lines) + "\n"
+
+
+class EmbeddedBroker(BrokerProcess):
+    """The gateway's broker of last resort, on a loopback port."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, has_unix=False, has_tcp=True)
+
+    def _command(self) -> list[str]:
+        program = "module_gateway.runtime.embedded_broker"
+        return [sys.executable, "-m", program, "--port", str(self.port)]
 
 
 @contextmanager

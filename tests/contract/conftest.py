@@ -18,3 +18,8 @@ def pytest_asyncio_loop_factories(
     if item.path.name == "test_bus.py":
         return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The embedded broker is slow, and to it both loops look the same: one is enough."""
+    items[:] = [item for item in items if "[uvloop-embedded" not in item.nodeid]
