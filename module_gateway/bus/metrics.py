@@ -22,7 +22,8 @@ RECEIVED_BATCHES: Final = Counter(
 )
 OUTAGES: Final = Counter("module_gateway_bus_outages", "How often the bus was lost.")
 LISTENER_FAILURES: Final = Counter(
-    "module_gateway_bus_listener_failures", "Exceptions that a listener let escape."
+    "module_gateway_bus_listener_failures",
+    "Unexpected exceptions, of listeners mostly, caught at the edge of the bus.",
 )
 IS_UP: Final = Gauge("module_gateway_bus_is_up", "1 while connected and subscribed.")
 PEERS: Final = Gauge("module_gateway_bus_peers", "Other processes heard lately.")

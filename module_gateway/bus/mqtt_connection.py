@@ -70,7 +70,11 @@ async def _connect(family: int, address: Any) -> socket.socket:  # noqa: ANN401 
 
 
 class _Paho(paho.Client):
-    """paho's client on a socket that is connected already."""
+    """paho's client on a socket that is connected already.
+
+    paho has no public way to be given a socket. Its own would block, the Unix one without limit;
+    the contract tests notice if a later version asks for a socket in another way.
+    """
 
     def __init__(self, client_id: str, stream: socket.socket) -> None:
         super().__init__(
