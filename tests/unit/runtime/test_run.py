@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import select
 import signal
 import socket
 import subprocess
@@ -158,6 +159,21 @@ def test_O4_a_killed_component_is_restarted(tmp_path: Path) -> None:
         it.child.terminate()
 
         assert it.end() == 0
+
+
+def test_a_killed_supervisor_leaves_nothing_running(tmp_path: Path) -> None:
+    path = existing_file(tmp_path, 0)
+    state = tmp_path / "state"
+    with gateway("--config", str(path), "--state-dir", str(state)) as it:
+        it.until("READY ")
+        notes = [json.loads(note.read_text()) for note in (state / "run").iterdir()]
+        processes = [os.pidfd_open(note["pid"]) for note in notes]
+        it.child.kill()
+        ended = [bool(select.select([process], [], [], 20)[0]) for process in processes]
+        for process in processes:
+            os.close(process)
+
+    assert ended == [True, True, True]
 
 
 def test_a_second_gateway_on_the_same_state_folder_is_refused(tmp_path: Path) -> None:
