@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from module_gateway.protocol import bus_pb2
-from module_gateway.protocol.errors import ModuleError
+from module_gateway.protocol.errors import ModuleError, Reason
 from module_gateway.protocol.external import CommandResponseType
 
 OUR_CLOSES = frozenset({bus_pb2.REPLY_TIMEOUT, bus_pb2.SEQUENCE_GAP, bus_pb2.SHUTDOWN})
@@ -90,6 +90,9 @@ def judge_command(
 
     `module` is None when this handler does not serve it. An empty command is OK and has no
     effect. A module that fails has not approved.
+
+    Raises:
+        ModuleError: MODULE_HUNG only.
     """
     if module is None or not _is_supported(module, device_type):
         return CommandResponseType.DEVICE_NOT_SUPPORTED
@@ -103,12 +106,18 @@ def judge_command(
 def _is_supported(module: CommandChecks, device_type: int) -> bool:
     try:
         return module.is_device_type_supported(device_type)
-    except ModuleError:
-        return False
+    except ModuleError as error:
+        return _not_approved(error)
 
 
 def _is_valid(module: CommandChecks, command: bytes, device_type: int) -> bool:
     try:
         return module.command_data_valid(command, device_type)
-    except ModuleError:
-        return False
+    except ModuleError as error:
+        return _not_approved(error)
+
+
+def _not_approved(error: ModuleError) -> bool:
+    if error.reason is Reason.MODULE_HUNG:
+        raise error
+    return False

@@ -139,7 +139,7 @@ class Connections:
             close = wire.close_connection(request.instance, bus_pb2.REPLY_TIMEOUT)
             turn.send(sender, close)
             return
-        reason = self._unsupported(device.identity)
+        reason = self._unsupported(device.identity, turn.now)
         if reason is None and self._is_full_for(device.identity):
             reason = Reason.TOO_MANY_IDENTITIES
         if reason is None:
@@ -228,7 +228,7 @@ class Connections:
             self._limits.partitions >> identity.partition & 1
         )
 
-    def _unsupported(self, identity: Identity) -> Reason | None:
+    def _unsupported(self, identity: Identity, now: float) -> Reason | None:
         """Why devices like this may not connect. Asked before anybody is disturbed (I8)."""
         if not self._owns(identity):
             return Reason.MODULE_NOT_SUPPORTED
@@ -236,17 +236,17 @@ class Connections:
             is_supported = self._modules[identity.module].is_device_type_supported(
                 identity.device_type
             )
-        except ModuleError:
+        except ModuleError as error:
+            self._devices.note_failure(identity, error, now)
             is_supported = False
         return None if is_supported else Reason.DEVICE_NOT_SUPPORTED
 
     def _is_full_for(self, identity: Identity) -> bool:
         """Whether one more identity would be too many. Known ones are always welcome."""
-        held, owed = self._registry.identities(), self._owed()
-        if len(held) + len(owed) < self._limits.max_identities:
+        held, owed, most = self._registry.identities(), self._owed(), self._limits.max_identities
+        if identity in held or identity in owed or len(held) + len(owed) < most:
             return False
-        known = held | owed
-        return identity not in known and len(known) >= self._limits.max_identities
+        return len(held | owed) >= most
 
     # What follows
 

@@ -84,6 +84,7 @@ class Devices:
         self._heartbeats: Deadlines[Identity] = Deadlines()
         self._graces: Deadlines[Identity] = Deadlines()
         self._suspensions = Suspensions()
+        self._push_only_types: dict[tuple[int, int], bool] = {}
 
     # Questions
 
@@ -103,6 +104,11 @@ class Devices:
     def is_suspended(self, identity: Identity, now: float) -> bool:
         """Whether its module hung so often that it is left alone for a while."""
         return self._suspensions.is_suspended(identity, now)
+
+    def note_failure(self, identity: Identity, error: ModuleError, now: float) -> None:
+        """A module call for a device, connected or not, failed: hangs are remembered."""
+        if error.reason is Reason.MODULE_HUNG:
+            self._suspensions.hung(identity, now)
 
     def next_due(self) -> float | None:
         """When `expire` has something to do at the earliest."""
@@ -129,14 +135,16 @@ class Devices:
         try:
             work = self._work_out(seat.device, status, turn.now)
         except ModuleError as error:
-            if error.reason is Reason.MODULE_HUNG:
-                self._suspensions.hung(identity, turn.now)
+            self.note_failure(identity, error, turn.now)
             turn.note("module_failed", device=str(seat.device), detail=error.detail)
             return NoAnswer(bus_pb2.REPLY_TIMEOUT, error.reason)
         if work is None:
             return NoAnswer(bus_pb2.STATUS_INVALID, Reason.STATUS_INVALID)
-        self._suspensions.worked(identity)
-        self._apply(identity, work, turn)
+        failure = self._apply(identity, work, turn)
+        if failure is not None and failure.reason is Reason.MODULE_HUNG:
+            self._suspensions.hung(identity, turn.now)
+        else:
+            self._suspensions.worked(identity)
         return Answer(work.answer)
 
     def _work_out(self, device: Device, status: bytes, now: float) -> Work | None:
@@ -154,7 +162,8 @@ class Devices:
             return work_out_first(device, module, status, self._parked.get(identity), now)
         return work_out(registration, module, status, now)
 
-    def _apply(self, identity: Identity, work: Work, turn: Turn) -> None:
+    def _apply(self, identity: Identity, work: Work, turn: Turn) -> ModuleError | None:
+        """Change what the status changes; returns the module's refusal to fold, if any."""
         registration = work.registration
         if identity not in self._registrations:
             self._registrations[identity] = registration
@@ -164,10 +173,11 @@ class Devices:
         publication = work.apply(turn.now)
         if work.failure is not None:
             turn.count(work.failure.reason)
-        if publication is not None:
-            self._upstream.publish(registration.device, publication, turn)
-            self._heartbeats.arm(identity, turn.now + self._limits.heartbeat_s)
         turn.applied += 1
+        if publication is None:
+            return None
+        self._heartbeats.arm(identity, turn.now + self._limits.heartbeat_s)
+        return self._upstream.publish(registration.device, publication, turn)
 
     # Commands
 
@@ -176,12 +186,7 @@ class Devices:
     ) -> CommandResponseType:
         """Judge a command from upstream; if it is OK and not empty, queue it or push it."""
         registration = self._registrations.get(identity)
-        response = judge_command(
-            self._modules.get(identity.module),
-            identity.device_type,
-            command,
-            is_registered=registration is not None,
-        )
+        response = self._judge(identity, command, turn)
         if response is not CommandResponseType.OK or registration is None or not command:
             turn.count(_COMMAND_REASONS[response])
             return response
@@ -192,6 +197,23 @@ class Devices:
             self._push(registration, holder, turn)
         return response
 
+    def _judge(self, identity: Identity, command: bytes, turn: Turn) -> CommandResponseType:
+        """The verdict. A module that hangs has not approved, a suspended one is not asked."""
+        if self.is_suspended(identity, turn.now):
+            turn.count(Reason.MODULE_HUNG)
+            return CommandResponseType.INVALID_COMMAND
+        try:
+            return judge_command(
+                self._modules.get(identity.module),
+                identity.device_type,
+                command,
+                is_registered=identity in self._registrations,
+            )
+        except ModuleError as error:
+            turn.count(error.reason)
+            self.note_failure(identity, error, turn.now)
+            return CommandResponseType.INVALID_COMMAND
+
     def _push(self, registration: Registration, holder: Seat, turn: Turn) -> None:
         """Send what is queued now, made from the status that is known."""
         identity, commands = registration.device.identity, registration.commands
@@ -201,8 +223,7 @@ class Devices:
             try:
                 answer = module.generate_command(status, status, picked, identity.device_type)
             except ModuleError as error:
-                if error.reason is Reason.MODULE_HUNG:
-                    self._suspensions.hung(identity, turn.now)
+                self.note_failure(identity, error, turn.now)
                 turn.count(error.reason)
                 return  # it stays queued; the next status takes it
             commands.take(answer)
@@ -263,12 +284,26 @@ class Devices:
         Whoever was parked has had his grace: monotonic time does not survive a restart.
         """
         if registration is not None:
-            module = self._modules[identity.module]
-            self._registrations[identity] = from_stored(registration, module, now)
+            is_push_only = self._is_push_only(identity)
+            self._registrations[identity] = from_stored(
+                registration, now, is_push_only=is_push_only
+            )
             self._heartbeats.arm(identity, now + self._jitter_s(identity))
         if parked is not None:
             self._parked[identity] = commands_from_stored(parked)
             self._graces.arm(identity, now)
+
+    def _is_push_only(self, identity: Identity) -> bool:
+        """Asked once per device type while restoring: a module that hangs costs one time limit."""
+        key = (identity.module, identity.device_type)
+        if key not in self._push_only_types:
+            module = self._modules[identity.module]
+            try:
+                is_push_only = module.forward_command_on_receive(identity.device_type)
+            except ModuleError:
+                is_push_only = False
+            self._push_only_types[key] = is_push_only
+        return self._push_only_types[key]
 
     def _drop_parked(self, identity: Identity, turn: Turn) -> None:
         commands = self._parked.pop(identity, None)

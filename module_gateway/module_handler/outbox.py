@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from module_gateway.module_handler.aggregator import Publication
-from module_gateway.protocol.errors import ModuleError
+from module_gateway.protocol.errors import ModuleError, Reason
 from module_gateway.protocol.identity import Device, Identity
 
 ENTRY_OVERHEAD_BYTES: Final = 256
@@ -102,6 +102,21 @@ class _Log:
         return entry
 
 
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """A log has become coarser.
+
+    Attributes:
+        fold: replaces all entries of its identity up to its number.
+        folded: how many entries it took.
+        failure: a refusal of the module, whose status the error aggregate lacks.
+    """
+
+    fold: Entry
+    folded: int
+    failure: ModuleError | None
+
+
 class Outbox:
     """All logs of a handler."""
 
@@ -157,15 +172,15 @@ class Outbox:
         self._put(entry)
         return entry
 
-    def compact(self, identity: Identity, exposed_to: int) -> tuple[Entry, int] | None:
+    def compact(self, identity: Identity, exposed_to: int) -> Compaction | None:
         """Fold the oldest entries of a log that has passed its bound.
 
         Entries up to the number `exposed_to` may have reached the control plane in a live
-        session: they are left alone until the log has twice its bound.
+        session: they are left alone until the log has twice its bound. A module that hangs is
+        not asked for more than one step.
 
         Returns:
-            The fold, which replaces all entries of its identity up to its number, and how many
-            it took; None when nothing was folded.
+            What was folded, None when nothing was.
         """
         log = self._logs.get(identity)
         if log is None or not log.exceeds(self._bounds):
@@ -176,13 +191,15 @@ class Outbox:
             return None
         target = bounds.scaled(SLACK - 1, SLACK)
         fold = self._take_oldest(log)
-        folded = 1
+        folded, failure = 1, None
         while log.entries and (folded == 1 or log.exceeds(target, fold)):
-            fold = self._fold(fold, self._take_oldest(log))
-            folded += 1
+            fold, failed = self._fold(fold, self._take_oldest(log))
+            folded, failure = folded + 1, failed or failure
+            if failed is not None and failed.reason is Reason.MODULE_HUNG:
+                break
         log.prepend(fold)
         self._entries[fold.sequence] = fold
-        return (fold, folded) if folded > 1 else None
+        return Compaction(fold, folded, failure) if folded > 1 else None
 
     def trim(self, identity: Identity, sequence: int) -> int:
         """Forget the entries of an identity up to a number; returns how many there were."""
@@ -216,14 +233,16 @@ class Outbox:
         del self._entries[entry.sequence]
         return entry
 
-    def _fold(self, older: Entry, newer: Entry) -> Entry:
+    def _fold(self, older: Entry, newer: Entry) -> tuple[Entry, ModuleError | None]:
         """One step of a fold. The first one begins with the older status itself."""
         module = self._modules[older.device.identity.module]
-        error = older.error
+        error, failure = older.error, None
         if error is None:
-            error = add_error(module, b"", older)
-        error = add_error(module, error, newer)
-        return Entry(
+            error, failure = add_error(module, b"", older)
+        if failure is None or failure.reason is not Reason.MODULE_HUNG:
+            error, failed = add_error(module, error, newer)
+            failure = failed or failure
+        fold = Entry(
             newer.sequence,
             newer.device,
             newer.status,
@@ -233,13 +252,20 @@ class Outbox:
             time_unix_ms=newer.time_unix_ms,
             first_sequence=older.first_sequence or older.sequence,
         )
+        return fold, failure
 
 
-def add_error(module: ErrorAggregation, error: bytes, entry: Entry) -> bytes:
-    """An error aggregate with one more entry; a repeat and a module's refusal add nothing."""
+def add_error(
+    module: ErrorAggregation, error: bytes, entry: Entry
+) -> tuple[bytes, ModuleError | None]:
+    """An error aggregate with one more entry; a repeat adds nothing.
+
+    A module's refusal keeps the previous error (fleet-protocol 3.2) and is returned beside it.
+    """
     if entry.is_repeat:
-        return error
+        return error, None
     try:
-        return module.aggregate_error(error, entry.status, entry.device.identity.device_type)
-    except ModuleError:
-        return error  # fleet-protocol 3.2: NOT_OK keeps the previous error
+        device_type = entry.device.identity.device_type
+        return module.aggregate_error(error, entry.status, device_type), None
+    except ModuleError as failure:
+        return error, failure

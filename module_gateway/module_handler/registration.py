@@ -144,12 +144,8 @@ def to_stored(registration: Registration) -> RegistrationStored:
     )
 
 
-def from_stored(stored: RegistrationStored, module: DeviceModule, now: float) -> Registration:
+def from_stored(stored: RegistrationStored, now: float, *, is_push_only: bool) -> Registration:
     """Out of the store. Monotonic time does not survive: it counts as published now."""
-    try:
-        is_push_only = module.forward_command_on_receive(stored.device.identity.device_type)
-    except ModuleError:
-        is_push_only = False
     return Registration(
         stored.device,
         Aggregate(stored.status, now, stored.has_unpublished),

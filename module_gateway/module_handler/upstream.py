@@ -25,7 +25,7 @@ from module_gateway.module_handler.store import (
 )
 from module_gateway.module_handler.turn import Turn
 from module_gateway.protocol import bus_pb2
-from module_gateway.protocol.errors import Reason
+from module_gateway.protocol.errors import ModuleError, Reason
 from module_gateway.protocol.identity import Device, Identity
 
 
@@ -65,8 +65,12 @@ class Upstream:
 
     # From the devices
 
-    def publish(self, device: Device, publication: Publication, turn: Turn) -> None:
-        """Put a status into the outbox; a log beyond its bound becomes coarser."""
+    def publish(self, device: Device, publication: Publication, turn: Turn) -> ModuleError | None:
+        """Put a status into the outbox; a log beyond its bound becomes coarser.
+
+        Returns:
+            A refusal of the module to fold, which is counted already.
+        """
         entry = self.outbox.append(device, publication, turn.unix_ms)
         turn.changes.append(EntryAppended(entry))
         turn.publications += 1
@@ -75,10 +79,13 @@ class Upstream:
         if lease is not None:
             lease.appended(entry, self.outbox)
         compacted = self.outbox.compact(identity, 0 if lease is None else lease.exposed_to)
-        if compacted is not None:
-            fold, folded = compacted
-            turn.changes.append(EntriesFolded(fold))
-            turn.count(Reason.OUTBOX_COMPACTED, folded)
+        if compacted is None:
+            return None
+        turn.changes.append(EntriesFolded(compacted.fold))
+        turn.count(Reason.OUTBOX_COMPACTED, compacted.folded)
+        if compacted.failure is not None:
+            turn.count(compacted.failure.reason)
+        return compacted.failure
 
     def mark(self, device: Device, status: bytes, turn: Turn) -> None:
         """Repeat a status that is in the outbox or was acknowledged: never stored (R9).

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from module_gateway.module_handler.commands import Commands, judge_command
+from module_gateway.protocol.errors import ModuleError
 from module_gateway.protocol.external import CommandResponseType
 from tests.unit.module_handler.scripted_module import ScriptedModule
 
@@ -118,6 +119,13 @@ def test_a_module_that_fails_has_not_approved() -> None:
     assert INVALID is judge_command(module, 0, b"go", is_registered=True)
     module.fails.add("is_device_type_supported")
     assert NOT_SUPPORTED is judge_command(module, 0, b"go", is_registered=True)
+
+
+def test_a_module_that_hangs_says_so() -> None:
+    module = ScriptedModule()
+    module.hangs.add("command_data_valid")
+    with pytest.raises(ModuleError):
+        judge_command(module, 0, b"go", is_registered=True)
 
 
 def test_a_module_that_is_not_served_here_is_not_supported() -> None:

@@ -291,6 +291,37 @@ def test_a_registered_device_is_refused_without_asking_while_it_is_suspended(rig
     assert asked == len(rig.module.asked)
 
 
+def test_hangs_of_connects_commands_and_folds_count_like_those_of_statuses() -> None:
+    rig = Rig(limits(entries=2))
+    rig.registered(A)
+    rig.hear(status(1, 2, b"s2"))
+    rig.leased()
+    rig.module.hangs.add("command_data_valid")
+    assert INVALID == rig.command(A, b"go")
+    rig.module.hangs.add("is_device_type_supported")
+    rig.hear(connect(2, A))
+    rig.module.hangs = {"aggregate_error"}
+    turn = rig.hear(status(1, 3, b"s3"))
+    assert ([b"first"], 1) == (answers(turn), turn.counts[Reason.MODULE_HUNG])
+    asked = len(rig.module.asked)
+    assert INVALID == rig.command(A, b"go")
+    assert ["status_refused"] == kinds(rig.hear(status(1, 4, b"s4")))[:1]
+    later = {call[0] for call in rig.module.asked[asked:]}
+    assert later <= {"aggregate_error"}  # of the farewell only
+
+
+def test_a_restart_asks_once_per_device_type_whether_it_is_push_only() -> None:
+    rig = Rig(push_only=True)
+    for number in range(5):
+        rig.registered(device(str(number)), instance=number + 1)
+    rig.module.asked.clear()
+    rig.restart()
+    assert 1 == len(rig.module.asked)
+    rig.module.fails.add("forward_command_on_receive")
+    rig.restart()
+    assert 2 == len(rig.module.asked)
+
+
 # Commands
 
 

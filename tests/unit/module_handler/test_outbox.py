@@ -13,6 +13,7 @@ from module_gateway.module_handler.outbox import (
     Entry,
     Outbox,
 )
+from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.identity import Device
 from tests.unit.module_handler.rig import MODULE, device, published
 from tests.unit.module_handler.scripted_module import ScriptedModule
@@ -64,7 +65,7 @@ def test_M12_the_oldest_entries_of_a_log_at_its_bound_become_one() -> None:
     put(made, A, *(b"%d" % n for n in range(1, 10)))
     compacted = made.compact(A.identity, exposed_to=0)
     assert compacted is not None
-    fold, folded = compacted
+    fold, folded = compacted.fold, compacted.folded
     assert (3, b"[1][2][3]", b"3", 1, 3) == (
         folded,
         fold.error,
@@ -119,7 +120,7 @@ def test_R9_a_repeat_is_not_folded_again() -> None:
     put(made, A, b"2")
     compacted = made.compact(A.identity, exposed_to=0)
     assert compacted is not None
-    assert b"[1][2]" == compacted[0].error
+    assert b"[1][2]" == compacted.fold.error
 
 
 def test_a_fold_keeps_the_end_of_the_registration_of_its_newest_entry() -> None:
@@ -130,9 +131,9 @@ def test_a_fold_keeps_the_end_of_the_registration_of_its_newest_entry() -> None:
     compacted = made.compact(A.identity, exposed_to=0)
     assert compacted is not None
     assert (b"[1][2]", True, False) == (
-        compacted[0].error,
-        compacted[0].ends_registration,
-        compacted[0].is_repeat,
+        compacted.fold.error,
+        compacted.fold.ends_registration,
+        compacted.fold.is_repeat,
     )
 
 
@@ -143,7 +144,7 @@ def test_a_module_that_refuses_to_fold_loses_that_status_only() -> None:
     module.fails.add("aggregate_error")
     compacted = made.compact(A.identity, exposed_to=0)
     assert compacted is not None
-    assert (b"", b"3", 3) == (compacted[0].error, compacted[0].status, compacted[0].sequence)
+    assert (b"", b"3", 3) == (compacted.fold.error, compacted.fold.status, compacted.fold.sequence)
 
 
 def test_it_goes_on_where_a_stored_one_left_off() -> None:
@@ -193,3 +194,15 @@ def test_a_log_of_one_entry_cannot_become_coarser(count: int) -> None:
     put(made, A, *[b"x" * 10] * count)
     assert made.compact(A.identity, exposed_to=0) is None
     assert count == len(made.log(A.identity))
+
+
+def test_a_module_that_hangs_while_folding_is_not_asked_for_the_rest() -> None:
+    module = ScriptedModule()
+    made = Outbox(Bounds(8, LARGE), {MODULE: module})
+    put(made, A, *(b"%d" % n for n in range(20)))
+    module.hangs.add("aggregate_error")
+    compacted = made.compact(A.identity, exposed_to=0)
+    assert compacted is not None
+    assert compacted.failure is not None
+    assert (2, Reason.MODULE_HUNG) == (compacted.folded, compacted.failure.reason)
+    assert 1 == len(module.calls("aggregate_error"))

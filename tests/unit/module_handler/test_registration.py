@@ -84,17 +84,10 @@ def test_a_first_status_after_our_close_goes_on_with_the_parked_commands(
     assert [] == module.calls("generate_first_command")
 
 
-def test_the_store_gets_it_and_gives_it_back(module: ScriptedModule) -> None:
+def test_the_store_gets_it_and_gives_it_back() -> None:
     made = registration(b"1", b"2")
     made.commands.take(b"1")
     made.aggregate.has_unpublished = True
-    again = from_stored(to_stored(made), module, now=99.0)
+    again = from_stored(to_stored(made), now=99.0, is_push_only=False)
     assert to_stored(made) == to_stored(again)
     assert 99.0 == again.aggregate.published_at
-
-
-def test_a_module_that_fails_while_restoring_is_taken_as_not_push_only(
-    module: ScriptedModule,
-) -> None:
-    module.fails.add("forward_command_on_receive")
-    assert not from_stored(to_stored(registration()), module, now=1.0).is_push_only
