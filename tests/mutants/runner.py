@@ -14,16 +14,19 @@ The files say
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 COPIED: Final = ("module_gateway", "fleet_lab", "tests", "examples", "config", "docs")
@@ -141,28 +144,47 @@ class Applied:
         self._path.write_bytes(source)
 
 
-def run_tests(tree: Path, tests: Iterable[str]) -> Outcome:
-    """Run the named tests of a tree in a process of their own.
+class Nursery:
+    """Runs tests of a tree, each run in a fresh process that started warm (see `nursery.py`)."""
 
-    Raises:
-        MutantError: the run takes longer than RUN_LIMIT_S.
-    """
-    command = [
-        sys.executable, "-m", "pytest", *sorted(set(tests)),
-        "-q", "-rap", "--tb=short", "--show-capture=no",
-        "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:xdist", "--timeout", "60",
-    ]  # fmt: skip
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COLUMNS"))}
-    environment["PYTHONPATH"] = str(tree)
-    environment["HYPOTHESIS_STORAGE_DIRECTORY"] = str(tree / ".hypothesis")
-    try:
-        run = subprocess.run(
-            command, cwd=tree, env=environment, text=True, timeout=RUN_LIMIT_S, check=False,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    def __init__(self) -> None:
+        ours = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COLUMNS"))}
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("nursery.py"))],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ours, start_new_session=True,
         )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise MutantError(f"the tests took longer than {RUN_LIMIT_S:.0f} s") from error
-    return Outcome(_verdicts(run.stdout), run.stdout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.communicate()
+
+    def run(self, tree: Path, tests: Iterable[str]) -> Outcome:
+        """Run the named tests.
+
+        Raises:
+            MutantError: the run takes longer than RUN_LIMIT_S.
+        """
+        arguments = [
+            *sorted(set(tests)), "-q", "-rap", "--tb=short", "--show-capture=no", "--timeout", "60",
+            "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:xdist",
+            "-W", "ignore::pytest.PytestAssertRewriteWarning",  # libraries are there already
+        ]  # fmt: skip
+        output = tree / ".output"
+        request = {"tree": str(tree), "arguments": arguments, "output": str(output)}
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        stdin.write(json.dumps(request).encode() + b"\n")
+        stdin.flush()
+        if not select.select([stdout], [], [], RUN_LIMIT_S)[0]:
+            raise MutantError(f"the tests took longer than {RUN_LIMIT_S:.0f} s")
+        if not stdout.readline():
+            raise MutantError("the nursery died; its standard error says why")
+        text = output.read_text(errors="replace")
+        return Outcome(_verdicts(text), text)
 
 
 def _verdicts(output: str) -> dict[str, frozenset[str]]:
@@ -174,7 +196,7 @@ def _verdicts(output: str) -> dict[str, frozenset[str]]:
     return verdicts
 
 
-def survivors(mutant: Mutant, tree: Path) -> str:
+def survivors(mutant: Mutant, tree: Path, nursery: Nursery) -> str:
     """Which of the mutant's tests do not fail under it; "" when all of them do.
 
     A parametrised test is killed when one of its parameter sets fails.
@@ -183,7 +205,7 @@ def survivors(mutant: Mutant, tree: Path) -> str:
         MutantError: the mutant does not apply or breaks the import instead of the behaviour.
     """
     with Applied(mutant, tree):
-        outcome = run_tests(tree, mutant.kills)
+        outcome = nursery.run(tree, mutant.kills)
     lines = []
     for test in mutant.kills:
         verdicts = outcome.of(test)
@@ -194,12 +216,12 @@ def survivors(mutant: Mutant, tree: Path) -> str:
     return "\n".join(lines)
 
 
-def failing_when_whole(mutants: Sequence[Mutant], tree: Path) -> str:
+def failing_when_whole(mutants: Sequence[Mutant], tree: Path, nursery: Nursery) -> str:
     """Which named tests do not pass in an unbroken tree; "" when all of them do."""
     tests = {test for mutant in mutants for test in mutant.kills}
     if not tests:
         return ""
-    outcome = run_tests(tree, tests)
+    outcome = nursery.run(tree, tests)
     bad = [
         f"{test}: {', '.join(sorted(outcome.of(test))) or 'did not run'}"
         for test in sorted(tests)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.mutants.runner import (
     Applied,
     Mutant,
     MutantError,
+    Nursery,
     copy_tree,
     failing_when_whole,
     load,
@@ -49,23 +51,31 @@ def tree(tmp_path: Path) -> Path:
     return copy_tree(source, tmp_path / "copy")
 
 
+@pytest.fixture
+def nursery() -> Iterator[Nursery]:
+    with Nursery() as nursery:
+        yield nursery
+
+
 def test_copy_leaves_hidden_folders_behind(tree: Path) -> None:
     assert sorted(path.name for path in tree.iterdir()) == ["module_gateway", "tests"]
 
 
-def test_a_noticed_breakage_leaves_no_survivor_and_a_whole_tree(tree: Path) -> None:
-    assert survivors(mutant("n * 3", DOUBLES), tree) == ""
+def test_a_noticed_breakage_leaves_no_survivor_and_a_whole_tree(
+    tree: Path, nursery: Nursery
+) -> None:
+    assert survivors(mutant("n * 3", DOUBLES), tree, nursery) == ""
     assert (tree / "module_gateway/product.py").read_text() == PRODUCT
 
 
-def test_a_test_that_does_not_notice_is_named_as_survivor(tree: Path) -> None:
-    report = survivors(mutant("n * 3", DOUBLES, ZERO), tree)
+def test_a_test_that_does_not_notice_is_named_as_survivor(tree: Path, nursery: Nursery) -> None:
+    report = survivors(mutant("n * 3", DOUBLES, ZERO), tree, nursery)
     assert report == f"m (module_gateway/product.py) survives {ZERO}: PASSED"
 
 
-def test_a_breakage_of_the_import_is_no_mutant(tree: Path) -> None:
+def test_a_breakage_of_the_import_is_no_mutant(tree: Path, nursery: Nursery) -> None:
     with pytest.raises(MutantError, match="did not run"):
-        survivors(mutant("n *", DOUBLES), tree)
+        survivors(mutant("n *", DOUBLES), tree, nursery)
 
 
 @pytest.mark.parametrize(("find", "times"), [("n / 2", 0), ("n", 5)])
@@ -77,10 +87,10 @@ def test_find_must_stand_exactly_once(tree: Path, find: str, times: int) -> None
         pass
 
 
-def test_named_tests_that_fail_or_do_not_exist_are_reported(tree: Path) -> None:
-    assert failing_when_whole([mutant("x", DOUBLES, ZERO)], tree) == ""
+def test_named_tests_that_fail_or_do_not_exist_are_reported(tree: Path, nursery: Nursery) -> None:
+    assert failing_when_whole([mutant("x", DOUBLES, ZERO)], tree, nursery) == ""
     gone = "tests/test_product.py::test_gone"
-    assert f"{gone}: did not run" in failing_when_whole([mutant("x", gone)], tree)
+    assert f"{gone}: did not run" in failing_when_whole([mutant("x", gone)], tree, nursery)
 
 
 @pytest.mark.parametrize(
