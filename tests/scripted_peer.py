@@ -11,6 +11,7 @@ hide in the peer that tests it.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +25,8 @@ from module_gateway.protocol import internal_protocol_pb2 as internal
 
 Key = tuple[int, int, str]
 State = pb.Status.DeviceState
+
+_NODELAY = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
 
 
 @dataclass
@@ -169,8 +172,17 @@ class ScriptedPeer:
                 await asyncio.sleep(0.1)  # the broker is away; nothing announces its return
 
     async def _connected(self) -> None:
+        client = aiomqtt.Client(
+            self.host, self.port, timeout=5, socket_options=_NODELAY, **self.client_options
+        )
+        try:
+            await self._serve_on(client)
+        finally:
+            await _bury(client)
+
+    async def _serve_on(self, client: aiomqtt.Client) -> None:
         topic = f"{self.company}/{self.vehicle}/module_gateway"
-        async with aiomqtt.Client(self.host, self.port, timeout=5, **self.client_options) as client:
+        async with client:
             self._client = client
             self._queue.clear()
             await client.subscribe(topic, qos=1)
@@ -208,7 +220,11 @@ class ScriptedPeer:
 
     async def _serve(self) -> None:
         while True:
-            message = await self._next(None)
+            try:
+                message = await self._next(self.script.timeout_s)
+            except TimeoutError:
+                await self._go_deaf()  # it repeats this cycle while nobody connects
+                continue
             if message is None or message.WhichOneof("MessageType") != "connect":
                 continue
             try:
@@ -222,11 +238,14 @@ class ScriptedPeer:
             self._tell()
             if cause == "ignored":
                 continue
-            await self.notify_disconnect()
-            await asyncio.sleep(self.script.sleep_s)  # deaf: what arrives now is thrown away
-            self._queue.clear()
+            await self._go_deaf()
 
-    async def _session_of(self, connect: pb.Connect) -> str:
+    async def _go_deaf(self) -> None:
+        await self.notify_disconnect()
+        await asyncio.sleep(self.script.sleep_s)  # what arrives meanwhile is thrown away
+        self._queue.clear()
+
+    async def _session_of(self, connect: pb.Connect) -> str:  # noqa: PLR0911
         script = self.script
         if script.is_silent:
             return "ignored"
@@ -404,3 +423,13 @@ class ScriptedPeer:
         command.deviceCommand.commandData = payload
         await self.send(message)
         return number
+
+
+async def _bury(client: aiomqtt.Client) -> None:
+    """aiomqtt leaves socket and task of a failed connection behind; pytest would complain."""
+    if client._misc_task is not None:
+        client._misc_task.cancel()
+        await asyncio.gather(client._misc_task, return_exceptions=True)
+    client._client._sock_close()
+    if client._disconnected.done() and not client._disconnected.cancelled():
+        client._disconnected.exception()

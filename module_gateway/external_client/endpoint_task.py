@@ -89,9 +89,13 @@ class EndpointTask:
         on_failure: Callable[[GatewayError | Exception], None],
         health_changed: Callable[[str, bool, str], None],
     ) -> None:
-        """`on_failure` ends the process: a defect, or a newer client that has our lease."""
+        """Prepare the endpoint; `broker_up` is set while connected, `given_up` without TLS files.
+
+        `on_failure` ends the process: a defect, or a newer client that has our lease.
+        """
         self.endpoint: Final = endpoint
         self.broker_up: Final = asyncio.Event()
+        self.given_up: Final = asyncio.Event()
         self._place = place
         self._target = target
         self._link = link
@@ -198,6 +202,7 @@ class EndpointTask:
                     metrics.IGNORED.labels(self._label, Reason.TLS_INCOMPLETE).inc()
                     self._log.error("endpoint_stopped", reason=str(error))
                     self._health_changed(f"endpoint_{self._label}", False, str(error))
+                    self.given_up.set()
                     await self._stopped.wait()
                 except BusError as error:
                     self._tell_failure(str(error))

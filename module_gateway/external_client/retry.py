@@ -95,7 +95,9 @@ class Retry:
         was_up_s = None if self._established_at is None else now - self._established_at
         if was_up_s is not None and was_up_s >= STABLE_S:
             self._backoff.reset()
-        is_prompted, self._is_prompted = self._is_prompted, False
+        if self._is_prompted and not was_answered and reason is not Reason.BROKER_LOST:
+            self._trusts_notices = False
+        self._is_prompted = False
         match reason:
             case Reason.SESSION_IDLE:
                 self._backoff.reset()
@@ -104,10 +106,6 @@ class Retry:
                 self._notified(now, was_up_s, was_answered=was_answered)
             case Reason.BROKER_LOST | Reason.SHUTDOWN | Reason.APPLIED_PARTLY:
                 self._retry_at = now
-            case Reason.STEP_TIMEOUT:
-                if is_prompted and not was_answered:
-                    self._trusts_notices = False
-                self._retry_at = now + self._backoff.next()
             case _:
                 is_stable = was_up_s is not None and was_up_s >= STABLE_S
                 is_immediate = is_stable and reason in _GIVEN_UP

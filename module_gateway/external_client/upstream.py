@@ -111,14 +111,13 @@ class _Client(aiomqtt.Client):
             clean_session=True,
             keepalive=target.keepalive_s,
             timeout=target.connect_timeout_s,
-            tls_context=tls,
             max_inflight_messages=MAX_IN_FLIGHT,
             max_queued_incoming_messages=MAX_WAITING,
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
         self.pending_calls_threshold = MAX_WAITING  # a connect sequence publishes many at once
         # paho would connect in a thread that nobody can interrupt.
-        self._client._create_socket_connection = lambda: stream  # type: ignore[method-assign]  # noqa: SLF001
+        self._client._create_socket_connection = lambda: _secured(stream, target, tls)  # type: ignore[method-assign]  # noqa: SLF001
 
     async def finish(self) -> None:
         """Leave nothing behind: no task, no callback of the loop, no unseen exception."""
@@ -128,6 +127,20 @@ class _Client(aiomqtt.Client):
         self._client._sock_close()  # noqa: SLF001
         if self._disconnected.done() and not self._disconnected.cancelled():
             self._disconnected.exception()
+
+
+def _secured(stream: socket.socket, target: Target, tls: ssl.SSLContext | None) -> socket.socket:
+    """Called by paho in a thread: the TLS handshake, which verifies certificate and host name."""
+    if tls is None:
+        return stream
+    stream.settimeout(target.connect_timeout_s)
+    secured = tls.wrap_socket(stream, server_hostname=target.host, do_handshake_on_connect=False)
+    try:
+        secured.do_handshake()
+    except BaseException:
+        secured.close()
+        raise
+    return secured
 
 
 @asynccontextmanager
@@ -164,6 +177,7 @@ async def connect(
         raise BusError(_first_text(group)) from group
     finally:
         await _close(client, breaker)
+        stream.close()
 
 
 async def _open(client: aiomqtt.Client, breaker: socket.socket, target: Target) -> None:

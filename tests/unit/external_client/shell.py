@@ -89,13 +89,22 @@ def make_settings(
 
 @asynccontextmanager
 async def running_client(
-    settings: Settings, handler: LinkedHandler, modules: tuple[int, ...] = (MODULE,)
+    settings: Settings,
+    handler: LinkedHandler,
+    modules: tuple[int, ...] = (MODULE,),
+    checks: dict[str, bool] | None = None,
 ) -> AsyncIterator[tuple[ExternalClient, asyncio.Event, asyncio.Task[None]]]:
     """The client, the event that stops it, and the task that it runs in."""
     broker = MemoryBroker()
     handler.attach(broker, settings)
     module = TraceModule()
-    client = ExternalClient(settings, dict.fromkeys(modules, module), broker.bus())
+    noted = {} if checks is None else checks
+    client = ExternalClient(
+        settings,
+        dict.fromkeys(modules, module),
+        broker.bus(),
+        health_changed=lambda name, is_ok, _: noted.update({name: is_ok}),
+    )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     handling = loop.create_task(handler.link.run())

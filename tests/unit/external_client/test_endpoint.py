@@ -905,3 +905,18 @@ def test_gap_in_the_deliveries_is_mended_by_a_new_lease(seconds: float) -> None:
     assert [b"2", b"3"] == [each.status for each in world.statuses[1:]]
     assert [] == world.handler.outbox
     assert 1 == world.counted(Reason.SEQUENCE_GAP)
+
+
+def test_peer_that_notifies_faster_than_a_step_times_out_is_reached_all_the_same() -> None:
+    """The existing server repeats: notification, deaf for a while, listening for its timeout."""
+    world = offline("a")
+    world.advance(30.0)
+    for _ in range(3):
+        peer_of(world).is_deaf = True
+        world.hear(None)
+        world.advance(0.6)
+        peer_of(world).is_deaf = False
+        world.advance(1.9)
+        if world.is_up:
+            break
+    assert world.is_up
