@@ -33,6 +33,7 @@ QUEUE_BYTES: Final = 256 * 1024 * 1024  # of one client; the senders' own bounds
 EMBEDDED: Final = "module_gateway.runtime.embedded_broker"
 ADMIN_FOLDERS: Final = "/usr/sbin:/usr/local/sbin"  # Debian's place, not on everybody's PATH
 
+SPARE_PORTS: Final = range(18830, 18880)
 ANSWER_TIMEOUT_S: Final = 1.0
 MQTT_CONNECT: Final = b"\x10\x11\x00\x04MQTT\x04\x02\x00\x05\x00\x05probe"
 """MQTT 3.1.1 CONNECT: clean session, keep-alive 5 s, client id "probe"."""
@@ -112,7 +113,7 @@ def plan_bus(
     program = find_mosquitto(environ)
     tcp_port = DEFAULT_PORT if is_port_free(DEFAULT_PORT) else None
     if program is None:
-        return _embedded(embedded_port or tcp_port or _free_port(), "the bus")
+        return _embedded(embedded_port or tcp_port or _spare_port(), "the bus")
     path = socket_in(state_dir)
     conf = mosquitto_conf(bus=path, tcp_port=tcp_port, user=_owner(state_dir))
     return BrokerPlan(
@@ -173,10 +174,23 @@ def _embedded(port: int, what: str) -> BrokerPlan:
     )
 
 
-def _free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind((LOOPBACK, 0))
-        return int(trial.getsockname()[1])
+def _spare_port() -> int:
+    """A free port below those that the system gives to clients.
+
+    Among those, a client that tries again and again while the broker is away would sooner or
+    later be connected to itself and keep the port.
+
+    Raises:
+        ConfigError: all are taken.
+    """
+    for port in SPARE_PORTS:
+        if is_port_free(port):
+            return port
+    raise ConfigError(
+        "the embedded broker's port",
+        got="taken",
+        expected=f"a free one from {SPARE_PORTS[0]} to {SPARE_PORTS[-1]} on {LOOPBACK}",
+    )
 
 
 def _owner(state_dir: Path) -> str | None:

@@ -39,6 +39,7 @@ async def serve(port: int, stop: asyncio.Event) -> None:
         }
     )
     await broker.start()
+    sys.stderr.write(f"embedded broker: ready on {LOOPBACK}:{port}\n")
     await stop.wait()
     await broker.shutdown()
 

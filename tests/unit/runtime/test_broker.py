@@ -134,6 +134,20 @@ def test_a_restarted_embedded_broker_is_where_its_clients_know_it(tmp_path: Path
 
 
 @pytest.mark.usefixtures("_no_mosquitto")
+def test_an_embedded_broker_never_gets_a_port_that_clients_get(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        monkeypatch.setattr(broker, "DEFAULT_PORT", other.getsockname()[1])
+        plan = plan_bus(ensure_state_dir(tmp_path), NOBODY)
+    low, _high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+
+    assert 1024 < plan.location.port < int(low)
+
+
+@pytest.mark.usefixtures("_no_mosquitto")
 def test_without_mosquitto_the_upstream_broker_is_embedded_too(tmp_path: Path) -> None:
     port = free_port()
     plan = plan_upstream(ensure_state_dir(tmp_path), port, NOBODY)

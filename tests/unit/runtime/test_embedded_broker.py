@@ -20,19 +20,17 @@ async def test_a_message_goes_through_and_sigterm_ends_it() -> None:
         *(sys.executable, "-m", "module_gateway.runtime.embedded_broker", "--port", str(port)),
         stderr=subprocess.PIPE,
     )
+    assert process.stderr is not None
     async with asyncio.timeout(30):
-        while True:
-            try:
-                async with aiomqtt.Client("127.0.0.1", port) as client:
-                    await client.subscribe("a/b", qos=1)
-                    await client.publish("a/b", b"\x00payload", qos=1)
-                    received = await anext(aiter(client.messages))
-                break
-            except aiomqtt.MqttError:  # it is not there yet
-                assert process.returncode is None
+        said = await process.stderr.readline()
+        async with aiomqtt.Client("127.0.0.1", port) as client:
+            await client.subscribe("a/b", qos=1)
+            await client.publish("a/b", b"\x00payload", qos=1)
+            received = await anext(aiter(client.messages))
         process.terminate()
         code = await process.wait()
 
+    assert said == f"embedded broker: ready on 127.0.0.1:{port}\n".encode()
     assert (received.payload, code) == (b"\x00payload", 0)
 
 
