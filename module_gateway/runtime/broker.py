@@ -22,6 +22,7 @@ from module_gateway.bus.location import (
     DEFAULT_PORT,
     HOST_VARIABLE,
     PORT_VARIABLE,
+    SOCKET_VARIABLE,
     BusLocation,
     socket_in,
 )
@@ -60,8 +61,9 @@ def find_mosquitto(environ: Mapping[str, str]) -> str | None:
 
 def is_told_where(settings: BusSettings, environ: Mapping[str, str]) -> bool:
     """Environment or configuration name a bus: nothing of our own is to be started."""
-    named = environ.get(HOST_VARIABLE) or environ.get(PORT_VARIABLE)
-    return bool(named) or settings.socket is not None or settings.host is not None
+    variables = (HOST_VARIABLE, PORT_VARIABLE, SOCKET_VARIABLE)
+    is_named = any(environ.get(variable) for variable in variables)
+    return is_named or settings.socket is not None or settings.host is not None
 
 
 def mosquitto_conf(*, bus: Path | None, tcp_port: int | None, user: str | None) -> str:
@@ -119,7 +121,8 @@ def plan_bus(
     return BrokerPlan(
         (program, "-c", str(_write(state_dir / "bus-broker.conf", conf))),
         BusLocation(path),
-        {},
+        # Without it a client that starts while the broker is down would look elsewhere.
+        {SOCKET_VARIABLE: str(path)},
         "" if tcp_port else f"{LOOPBACK}:{DEFAULT_PORT} is taken: the bus has its socket only",
     )
 

@@ -77,7 +77,8 @@ def test_the_bus_of_a_state_folder_is_mosquitto_on_its_socket(tmp_path: Path) ->
     plan = plan_bus(ensure_state_dir(tmp_path), os.environ)
 
     assert plan.command == (find_mosquitto(os.environ), "-c", str(tmp_path / "bus-broker.conf"))
-    assert (plan.location, dict(plan.environment)) == (BusLocation(tmp_path / "bus.sock"), {})
+    path = tmp_path / "bus.sock"
+    assert (plan.location, plan.environment) == (BusLocation(path), {"IPC_MQTT_SOCKET": str(path)})
 
 
 def test_started_as_root_mosquitto_stays_the_owner_of_the_folder(
