@@ -29,6 +29,7 @@ class FakeBroker:
     tls: ssl.SSLContext | None = None
     answers: set[int] = field(default_factory=lambda: {CONNECT, SUBSCRIBE, PUBLISH, UNSUBSCRIBE})
     subscription: int = 1
+    refuses: bool = False
     packets: list[Packet] = field(default_factory=list)
     connections: int = 0
     closed: int = 0
@@ -69,6 +70,8 @@ class FakeBroker:
         self.connections += 1
         number = self.connections
         self._writers.append(writer)
+        if self.refuses:
+            writer.transport.abort()
         try:
             while True:
                 first = (await reader.readexactly(1))[0]
