@@ -117,6 +117,13 @@ class CoreMachine(RuleBasedStateMachine):
         if cause != bus_pb2.REPLY_TIMEOUT:
             self.allowed[role].clear()
 
+    @precondition(lambda self: self.instances)
+    @rule(role=st.sampled_from(ROLES), cause=st.sampled_from(ENDS))
+    def return_at_once(self, role: str, cause: int) -> None:
+        self.leave(role, cause)
+        self.connect(role)
+        self.status(role, is_quiet=False, is_retried=False)
+
     def close_life(self, role: str) -> None:
         if self.answered[role]:
             self.lives[role].append(self.answered[role])

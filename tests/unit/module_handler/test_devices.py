@@ -439,6 +439,16 @@ def test_R21_commands_survive_our_own_close_for_a_short_grace(rig: Rig, cause: i
     assert [b"go", b"go"] == replies
 
 
+def test_R21_a_device_that_is_back_in_time_loses_nothing_when_the_grace_ends(rig: Rig) -> None:
+    rig.registered(A)
+    rig.leased()
+    rig.command(A, b"go")
+    rig.hear(ended(1, bus_pb2.REPLY_TIMEOUT))
+    rig.registered(A, instance=2)
+    assert 0 == rig.pass_time(GRACE_S).counts[Reason.COMMAND_DEVICE_LEFT]
+    assert [b"go"] == answers(rig.hear(status(2, 2, b"s2")))
+
+
 def test_R21_after_the_grace_they_are_dropped_and_counted(rig: Rig) -> None:
     rig.registered(A)
     rig.leased()
