@@ -81,7 +81,7 @@ async def test_its_id_is_a_64_bit_number_and_stays(store: Store) -> None:
 
 
 @pytest.mark.parametrize("kind", STORES)
-def test_two_stores_have_different_ids(kind: str) -> None:
+def test_R4_a_replaced_store_is_never_mistaken_for_the_old_one(kind: str) -> None:
     assert STORES[kind]().store_id != STORES[kind]().store_id
 
 
