@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import aiomqtt
+from paho.mqtt import client as paho
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from module_gateway.bus.location import BusLocation
 from module_gateway.bus.mqtt_connection import open_socket
@@ -119,14 +122,29 @@ class _Client(aiomqtt.Client):
         # paho would connect in a thread that nobody can interrupt.
         self._client._create_socket_connection = lambda: _secured(stream, target, tls)  # type: ignore[method-assign]  # noqa: SLF001
 
+    def _on_disconnect(
+        self,
+        client: paho.Client,
+        userdata: object,
+        flags: paho.DisconnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        """A broker that hangs up before CONNACK has answered: aiomqtt would wait on."""
+        if self._connected.done():
+            super()._on_disconnect(client, userdata, flags, reason_code, properties)
+        else:
+            self._connected.set_exception(aiomqtt.MqttError(f"the broker hung up: {reason_code}"))
+
     async def finish(self) -> None:
         """Leave nothing behind: no task, no callback of the loop, no unseen exception."""
         if self._misc_task is not None:
             self._misc_task.cancel()
             await asyncio.gather(self._misc_task, return_exceptions=True)
         self._client._sock_close()  # noqa: SLF001
-        if self._disconnected.done() and not self._disconnected.cancelled():
-            self._disconnected.exception()
+        for ended in (self._connected, self._disconnected):
+            if ended.done() and not ended.cancelled():
+                ended.exception()
 
 
 def _secured(stream: socket.socket, target: Target, tls: ssl.SSLContext | None) -> socket.socket:

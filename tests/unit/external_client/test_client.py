@@ -149,15 +149,17 @@ async def test_quirk_of_the_peer_is_survived(broker: MosquittoBroker, script: Sc
 
 async def test_E24_undecodable_payloads_are_ignored(broker: MosquittoBroker) -> None:
     handler = LinkedHandler()
-    async with ScriptedPeer("127.0.0.1", port_of(broker)) as peer:
-        async with running_client(make_settings(port_of(broker)), handler):
-            say(handler, "a", b"1")
-            await peer.until(lambda: peer.is_running)
-            for payload in (b"\xff\xff\xff", b"", b"\x0a\x7f"):
-                await peer._publish_raw("external_server", payload)
-            say(handler, "a", b"2")
-            await handler.until(lambda: not handler.outbox)
-            assert 1 == len(peer.sessions)
+    async with (
+        ScriptedPeer("127.0.0.1", port_of(broker)) as peer,
+        running_client(make_settings(port_of(broker)), handler),
+    ):
+        say(handler, "a", b"1")
+        await peer.until(lambda: peer.is_running)
+        for payload in (b"\xff\xff\xff", b"", b"\x0a\x7f"):
+            await peer._publish_raw("external_server", payload)
+        say(handler, "a", b"2")
+        await handler.until(lambda: not handler.outbox)
+        assert 1 == len(peer.sessions)
 
 
 async def test_E18_hanging_endpoint_delays_no_other(broker: MosquittoBroker) -> None:
@@ -167,13 +169,15 @@ async def test_E18_hanging_endpoint_delays_no_other(broker: MosquittoBroker) -> 
         listener.getsockname()[1], port_of(broker), modules=((MODULE + 1,), (MODULE,))
     )
     try:
-        async with ScriptedPeer("127.0.0.1", port_of(broker)) as peer:
-            async with running_client(settings, handler, (MODULE, MODULE + 1)):
-                began = time.monotonic()
-                handler.index = 1
-                say(handler, "a", b"1")
-                await peer.until(lambda: peer.is_running)
-                assert time.monotonic() - began < 2.0
+        async with (
+            ScriptedPeer("127.0.0.1", port_of(broker)) as peer,
+            running_client(settings, handler, (MODULE, MODULE + 1)),
+        ):
+            began = time.monotonic()
+            handler.index = 1
+            say(handler, "a", b"1")
+            await peer.until(lambda: peer.is_running)
+            assert time.monotonic() - began < 2.0
     finally:
         listener.close()
 
@@ -182,13 +186,15 @@ async def test_case52_ten_devices_connect_in_less_than_a_second(broker: Mosquitt
     handler = LinkedHandler()
     for number in range(10):
         handler.status(device(f"d{number}"), b"1")
-    async with ScriptedPeer("127.0.0.1", port_of(broker)) as peer:
-        async with running_client(make_settings(port_of(broker)), handler):
-            await peer.until(lambda: bool(peer.connects))
-            began = time.monotonic()
-            await peer.until(lambda: peer.is_running)
-            assert time.monotonic() - began < 1.0
-            assert 10 == len(peer.taken)
+    async with (
+        ScriptedPeer("127.0.0.1", port_of(broker)) as peer,
+        running_client(make_settings(port_of(broker)), handler),
+    ):
+        await peer.until(lambda: bool(peer.connects))
+        began = time.monotonic()
+        await peer.until(lambda: peer.is_running)
+        assert time.monotonic() - began < 1.0
+        assert 10 == len(peer.taken)
 
 
 async def test_E23_stop_disconnects_every_device(broker: MosquittoBroker) -> None:

@@ -71,10 +71,12 @@ def test_E21_peer_and_host_name_are_verified(certificates: Certificates) -> None
 
 async def test_connects_with_a_client_certificate(certificates: Certificates) -> None:
     context = make_context(endpoint(certificates.settings), "here")
-    async with FakeBroker(tls=certificates.server_context()) as broker:
-        async with connect(target(broker.port), context, lambda *_: None) as up:
-            up.publish(b"secret")
-            await broker.until(lambda: bool(broker.of(fake_broker.PUBLISH)))
+    async with (
+        FakeBroker(tls=certificates.server_context()) as broker,
+        connect(target(broker.port), context, lambda *_: None) as up,
+    ):
+        up.publish(b"secret")
+        await broker.until(lambda: bool(broker.of(fake_broker.PUBLISH)))
 
 
 async def test_E21_certificate_of_another_host_is_refused(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -24,6 +26,13 @@ def target(port: int, keepalive_s: int = 15, connect_timeout_s: float = 5.0) -> 
 
 def ignore(topic: str, payload: bytes) -> None:
     pass
+
+
+@asynccontextmanager
+async def lost_soon() -> AsyncIterator[None]:
+    """The connection inside is lost, and says so."""
+    with pytest.raises(BusError):
+        yield
 
 
 async def test_E1_connects_as_the_protocol_asks() -> None:
@@ -75,11 +84,10 @@ async def test_refused_subscription_is_an_error() -> None:
 
 async def test_E16_silent_broker_is_noticed_within_one_and_a_half_keepalives() -> None:
     async with FakeBroker() as broker:
-        with pytest.raises(BusError):
-            async with connect(target(broker.port, keepalive_s=2), None, ignore):
-                broker.answers.clear()
-                began = time.monotonic()
-                await asyncio.sleep(10)
+        async with lost_soon(), connect(target(broker.port, keepalive_s=2), None, ignore):
+            broker.answers.clear()
+            began = time.monotonic()
+            await asyncio.sleep(10)
         assert time.monotonic() - began < 3.0
 
 
@@ -91,11 +99,9 @@ async def test_E16_quiet_but_living_broker_is_kept() -> None:
 
 
 async def test_lost_connection_cancels_the_body_and_leaves_nothing_behind() -> None:
-    async with FakeBroker() as broker:
-        with pytest.raises(BusError):
-            async with connect(target(broker.port), None, ignore):
-                broker.drop_all()
-                await asyncio.sleep(10)
+    async with FakeBroker() as broker, lost_soon(), connect(target(broker.port), None, ignore):
+        broker.drop_all()
+        await asyncio.sleep(10)
     names = {task.get_name() for task in asyncio.all_tasks()}
     assert not {each for each in names if each.startswith("upstream")}
 
@@ -136,6 +142,15 @@ async def test_attempt_at_a_mute_peer_ends_in_time_and_can_be_cancelled() -> Non
         listener.close()
 
 
+async def test_broker_that_hangs_up_before_connack_is_noticed_at_once() -> None:
+    async with FakeBroker(refuses=True) as broker:
+        began = time.monotonic()
+        with pytest.raises(BusError):
+            async with connect(target(broker.port), None, ignore):
+                pass
+        assert time.monotonic() - began < 1.0
+
+
 async def test_nobody_listening_is_an_error() -> None:
     listener = listening_socket()
     port = listener.getsockname()[1]
@@ -162,10 +177,9 @@ async def test_retained_messages_of_an_earlier_time_are_ignored() -> None:
 async def test_unconfirmed_publish_ends_the_connection() -> None:
     async with FakeBroker() as broker:
         broker.answers.discard(fake_broker.PUBLISH)
-        with pytest.raises(BusError):
-            async with connect(target(broker.port, keepalive_s=1), None, ignore) as up:
-                up.publish(b"x")
-                await asyncio.sleep(10)
+        async with lost_soon(), connect(target(broker.port, keepalive_s=1), None, ignore) as up:
+            up.publish(b"x")
+            await asyncio.sleep(10)
 
 
 async def test_publishes_keep_their_order() -> None:

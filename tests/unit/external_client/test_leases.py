@@ -1,0 +1,175 @@
+"""Leases, snapshots, deliveries and receipts (contract R8, R17)."""
+
+from __future__ import annotations
+
+import pytest
+
+from module_gateway.external_client.effects import Count, Superseded, Tell
+from module_gateway.external_client.entries import Receipt
+from module_gateway.external_client.leases import RETRY_S, Delivered, Granted, Leases, Registered
+from module_gateway.external_client.rules import Verdict
+from module_gateway.protocol import bus_pb2
+from module_gateway.protocol.errors import Reason
+from tests.unit.external_client.world import EPOCH, MODULE, OTHER_MODULE, Handler, device
+
+A = device("a")
+
+
+@pytest.fixture
+def leases() -> Leases:
+    leases = Leases(0, EPOCH, (MODULE,))
+    leases.handler_up(1, Handler().presence(), 0.0)
+    return leases
+
+
+def grant(leases: Leases, peer: int = 1, store: int = 11) -> None:
+    message = bus_pb2.Message()
+    message.lease_granted.epoch, message.lease_granted.store_id = EPOCH, store
+    assert [Granted(peer)] == leases.receive(peer, message, 0.0)
+
+
+def delivery(number: int, **fields: object) -> bus_pb2.Message:
+    message = bus_pb2.Message()
+    message.delivery.CopyFrom(bus_pb2.Delivery(delivery=number, epoch=EPOCH, **fields))  # type: ignore[arg-type]
+    A.write_to(message.delivery.device)
+    return message
+
+
+def kinds(tells: list[Tell]) -> list[str | None]:
+    return [each.message.WhichOneof("body") for each in tells]
+
+
+def test_lease_is_asked_of_handlers_that_own_a_module_of_the_endpoint() -> None:
+    leases = Leases(3, EPOCH, (MODULE, 5))
+    assert [] == leases.handler_up(1, Handler(modules=(OTHER_MODULE,)).presence(), 0.0)
+    asked = leases.handler_up(2, Handler(modules=(MODULE,)).presence(), 0.0)
+    lease = asked[0].message.lease
+    assert (2, 3, EPOCH, [5, MODULE]) == (
+        asked[0].peer,
+        lease.endpoint,
+        lease.epoch,
+        list(lease.modules),
+    )
+    assert [] == leases.handler_up(2, Handler(modules=(MODULE,)).presence(), 0.0)
+
+
+def test_unanswered_lease_is_repeated(leases: Leases) -> None:
+    assert [] == leases.tick(RETRY_S - 0.1)
+    assert ["lease"] == kinds(leases.tick(RETRY_S))
+    grant(leases)
+    assert leases.next_retry() is None
+    assert [] == leases.tick(100.0)
+
+
+def test_handler_that_serves_nothing_of_ours_any_more_is_forgotten(leases: Leases) -> None:
+    assert [] == leases.handler_up(1, Handler(modules=(OTHER_MODULE,)).presence(), 1.0)
+    assert [] == leases.peers
+    assert not leases.handler_lost(1)
+
+
+def test_newer_handler_owns_what_both_claim(leases: Leases) -> None:
+    assert 1 == leases.owner(A.identity)
+    leases.handler_up(2, Handler().presence(), 0.0)
+    assert 2 == leases.owner(A.identity)
+    assert leases.handler_lost(2)
+    assert 1 == leases.owner(A.identity)
+
+
+def test_partition_decides_the_owner() -> None:
+    leases = Leases(0, EPOCH, (MODULE,))
+    bit = 1 << A.identity.partition
+    for peer, partitions in ((1, bit), (2, (2**64 - 1) ^ bit)):
+        presence = bus_pb2.Presence()
+        presence.served.add(module=MODULE, partitions=partitions)
+        leases.handler_up(peer, presence, 0.0)
+    assert 1 == leases.owner(A.identity)
+
+
+def test_delivery_becomes_an_entry(leases: Leases) -> None:
+    grant(leases)
+    events = leases.receive(1, delivery(1, sequence=5, status=b"s", error=b"", first_sequence=2), 0)
+    assert isinstance(events[0], Delivered)
+    entry = events[0].entry
+    assert (A, b"s", 5, 11, b"", 2) == (
+        entry.device,
+        entry.status,
+        entry.sequence,
+        entry.store_id,
+        entry.error,
+        entry.first_sequence,
+    )
+    assert Receipt(1, 1, 1) == entry.receipt
+
+
+def test_gap_makes_it_lease_again_and_ignore_the_rest(leases: Leases) -> None:
+    grant(leases)
+    events = leases.receive(1, delivery(2), 0.0)
+    assert Count(Reason.SEQUENCE_GAP) == events[0]
+    assert isinstance(events[1], Tell)
+    assert [Count(Reason.STALE_LEASE)] == leases.receive(1, delivery(3), 0.0)
+
+
+def test_receipts_name_the_contiguous_front_once(leases: Leases) -> None:
+    grant(leases)
+    assert [] == leases.release([Receipt(1, 1, 2)])
+    told = leases.release([Receipt(1, 1, 1), Receipt(9, 1, 1)])
+    assert [2] == [each.message.delivery_receipt.delivery for each in told]
+    assert [] == leases.release([])
+
+
+def test_receipt_of_an_earlier_lease_counts_for_nothing(leases: Leases) -> None:
+    grant(leases)
+    grant(leases)
+    assert [] == leases.release([Receipt(1, 1, 1)])
+
+
+def test_snapshot_in_parts_is_told_when_it_is_complete(leases: Leases) -> None:
+    grant(leases)
+    for is_first, is_last, role in ((True, False, "a"), (False, True, "b")):
+        message = bus_pb2.Message()
+        snapshot = message.snapshot
+        snapshot.epoch, snapshot.request = EPOCH, 4
+        snapshot.is_first, snapshot.is_last = is_first, is_last
+        device(role).write_to(snapshot.registered.add(status=b"s").device)
+        events = leases.receive(1, message, 0.0)
+    assert [Registered(1, ((A, b"s"), (device("b"), b"s")), 4)] == events
+
+
+@pytest.mark.parametrize(("epoch", "endpoint"), [(EPOCH - 1, 0), (EPOCH + 1, 0), (EPOCH, 1)])
+def test_other_epochs_and_endpoints_are_ignored(leases: Leases, epoch: int, endpoint: int) -> None:
+    message = bus_pb2.Message()
+    message.command_verdict.epoch, message.command_verdict.endpoint = epoch, endpoint
+    assert [Count(Reason.STALE_LEASE)] == leases.receive(1, message, 0.0)
+
+
+def test_verdict_is_passed_on(leases: Leases) -> None:
+    message = bus_pb2.Message()
+    message.command_verdict.CopyFrom(
+        bus_pb2.CommandVerdict(epoch=EPOCH, session=4, counter=5, response=3)
+    )
+    assert [Verdict(4, 5, 3)] == leases.receive(1, message, 0.0)
+
+
+def test_end_of_the_lease_supersedes(leases: Leases) -> None:
+    message = bus_pb2.Message()
+    message.lease_ended.epoch, message.lease_ended.reason = EPOCH, "newer"
+    assert [Superseded("newer")] == leases.receive(1, message, 0.0)
+    message.lease_ended.epoch = EPOCH - 1
+    assert [Count(Reason.STALE_LEASE)] == leases.receive(1, message, 0.0)
+
+
+def test_message_of_a_stranger_or_of_another_kind_is_ignored(leases: Leases) -> None:
+    grant(leases)
+    assert [Count(Reason.STALE_LEASE)] == leases.receive(9, delivery(1), 0.0)
+    message = bus_pb2.Message()
+    message.probe.instance = 1
+    assert [Count(Reason.STALE_LEASE)] == leases.receive(1, message, 0.0)
+    assert [Count(Reason.STALE_LEASE)] == leases.receive(1, bus_pb2.Message(), 0.0)
+
+
+def test_nothing_is_sent_for_a_device_that_nobody_owns(leases: Leases) -> None:
+    other = device("a", module=OTHER_MODULE)
+    assert [] == leases.acknowledge(other, 1)
+    assert [] == leases.forward(1, 1, other, b"x")
+    assert ["outbox_ack"] == kinds(leases.acknowledge(A, 1))
+    assert ["command_forward"] == kinds(leases.forward(1, 1, A, b"x"))
