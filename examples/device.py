@@ -55,4 +55,9 @@ def main(host: str = "127.0.0.1", port: str = "8888") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except OSError as error:
+        sys.exit(f"no gateway there: {error}")
+    except KeyboardInterrupt:
+        print("stopped")

@@ -33,8 +33,10 @@ COPIED: Final = ("module_gateway", "fleet_lab", "tests", "examples", "config", "
 """Folders that tests may need. Files beside them are copied too, hidden ones excepted."""
 
 RUN_LIMIT_S: Final = 300.0
-TEST_LIMIT_S: Final = 15.0
-"""A broken product often hangs; the tests named here take far less when it is whole."""
+BROKEN_LIMIT_S: Final = 15.0
+"""Per test: a broken product often hangs, a whole one answers long before."""
+WHOLE_LIMIT_S: Final = 60.0
+"""Per test of the unbroken tree, on a machine that has much else to do."""
 _KEYS: Final = {"name", "file", "find", "replace", "kills"}
 _OUTCOME: Final = re.compile(
     r"^(PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS) (tests/\S+\.py(?:::\S+)?)"
@@ -163,15 +165,15 @@ class Nursery:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate()
 
-    def run(self, tree: Path, tests: Iterable[str]) -> Outcome:
-        """Run the named tests.
+    def run(self, tree: Path, tests: Iterable[str], limit_s: float = BROKEN_LIMIT_S) -> Outcome:
+        """Run the named tests, each for at most `limit_s`.
 
         Raises:
             MutantError: the run takes longer than RUN_LIMIT_S.
         """
         arguments = [
             *sorted(set(tests)), "-q", "-rap", "--tb=short", "--show-capture=no",
-            "--timeout", f"{TEST_LIMIT_S:g}",
+            "--timeout", f"{limit_s:g}",
             "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:xdist",
             "-W", "ignore::pytest.PytestAssertRewriteWarning",  # libraries are there already
         ]  # fmt: skip
@@ -224,7 +226,7 @@ def failing_when_whole(mutants: Sequence[Mutant], tree: Path, nursery: Nursery) 
     tests = {test for mutant in mutants for test in mutant.kills}
     if not tests:
         return ""
-    outcome = nursery.run(tree, tests)
+    outcome = nursery.run(tree, tests, WHOLE_LIMIT_S)
     bad = [
         f"{test}: {', '.join(sorted(outcome.of(test))) or 'did not run'}"
         for test in sorted(tests)

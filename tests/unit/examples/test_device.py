@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -39,3 +41,23 @@ async def test_says_that_it_was_refused() -> None:
         _, err = await process.communicate()
     assert process.returncode == 1
     assert err.startswith(b"refused: ")
+
+
+async def test_says_that_nobody_is_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    process = await start(port)
+    _, err = await process.communicate()
+    assert process.returncode == 1
+    assert err.startswith(b"no gateway there: ")
+    assert len(err.splitlines()) == 1
+
+
+async def test_stops_without_a_traceback() -> None:
+    async with gateway() as at:
+        process = await start(at.port)
+        assert process.stdout is not None
+        await process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+    assert (process.returncode, out, err) == (0, b"stopped\n", b"")
