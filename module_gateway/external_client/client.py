@@ -7,6 +7,7 @@ import secrets
 import string
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from module_gateway.bus.link import Address, Link
@@ -37,6 +38,9 @@ from module_gateway.runtime.tasks import start_task, stop_tasks
 SESSION_ID_LENGTH: Final = 8
 SESSION_ID_LETTERS: Final = string.digits + string.ascii_letters
 """Fleet-protocol D10, E3."""
+
+DRAIN_S: Final = 0.5
+"""For the last acknowledgements on the local bus at a stop."""
 
 _HANDLER: Final = int(bus_pb2.MODULE_HANDLER)
 _chance: Final = secrets.SystemRandom().random
@@ -204,8 +208,9 @@ class ExternalClient:
         limit_s = self._settings.external_client_settings.stop_wait_ms / 1000 + 1.0
         if tasks:
             await asyncio.wait(tasks, timeout=limit_s)
-            async with asyncio.timeout(limit_s):
-                await self._link.drain()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DRAIN_S):
+                    await self._link.drain()
 
     def _fail(self, error: Exception) -> None:
         if self._failure is None:

@@ -222,17 +222,17 @@ class Endpoint:
         session = self.session
         is_live = session is not None and identity not in self.quarantine
         if entry.is_marker:
-            is_running = session is not None and session.phase is Phase.RUNNING
-            if not (is_live and is_running and self.backlog.hold_marker(entry)):
-                if not (is_live and is_running):
-                    self.backlog.drop(entry)
+            if not is_live or session is None or session.phase is not Phase.RUNNING:
+                self.backlog.drop(entry)
                 return []
-        else:
-            if self._preparation is not None:
-                self._preparation.entry_arrived()
-            if not self.backlog.receive(entry, is_live=is_live):
-                return self._invite(identity, now)
-        return self._apply(session, session.offer(identity, now), now) if session else []
+            is_waiting = self.backlog.hold_marker(entry)
+            return self._apply(session, session.offer(identity, now), now) if is_waiting else []
+        if self._preparation is not None:
+            self._preparation.entry_arrived()
+        is_waiting = self.backlog.receive(entry, is_live=is_live)
+        if session is None or not is_waiting:
+            return self._invite(identity, now)
+        return self._apply(session, session.offer(identity, now), now)
 
     def _registered(self, registered: Registered, now: float) -> list[Effect]:
         self.roster.replace(registered.peer, registered.devices, now)
@@ -326,7 +326,7 @@ class Endpoint:
             return []
         if now < self._retry.renewal_at or not self._has_new_fold(session):
             return []
-        return self._end(Reason.FOLD_IN_SESSION, now)
+        return self._apply(session, session.renew(Reason.FOLD_IN_SESSION), now)
 
     # What a session asks
 

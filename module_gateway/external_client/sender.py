@@ -86,6 +86,10 @@ class StatusSender:
         """Whether a Command for it may be forwarded (R13)."""
         return identity in self._announced
 
+    def close(self) -> None:
+        """Send nothing more; what is in flight may still be acknowledged."""
+        self._last_counter = self._next_counter - 1
+
     def farewell(self, identity: Identity) -> Entry:
         """A marker that ends an announced device's registration with its last status."""
         last = self._announced[identity]

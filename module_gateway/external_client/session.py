@@ -91,6 +91,7 @@ class Session:
         self._unacknowledged: dict[int, Identity] = {}
         self._accepted: list[Identity] = []
         self._without_command: set[Identity] = set()
+        self._renewal = Reason.COUNTER_EXHAUSTED
         self.was_answered = False
         self.was_up = False
 
@@ -189,6 +190,12 @@ class Session:
         self.deadline = now + self._rules.stop_wait_s
         farewells: list[SessionEffect] = [*self.sender.disconnect_all(now)]
         return farewells if self.sender.in_flight else self.end(Reason.SHUTDOWN)
+
+    def renew(self, reason: Reason) -> list[SessionEffect]:
+        """End as soon as what is in flight is acknowledged: nothing shall be in doubt."""
+        self._renewal = reason
+        self.sender.close()
+        return self._end_when_done()
 
     def end(self, reason: Reason) -> list[SessionEffect]:
         """It is over: what was not acknowledged is folded, once and in order (E10)."""
@@ -352,7 +359,7 @@ class Session:
         if self.sender.is_idle:
             return self.end(Reason.SESSION_IDLE)
         if self.sender.is_exhausted:
-            return self.end(Reason.COUNTER_EXHAUSTED)
+            return self.end(self._renewal)
         return []
 
     def _expire(self, now: float) -> list[SessionEffect]:

@@ -33,7 +33,7 @@ PROBE_PART: Final = 0.6
 """Of the keep-alive: the broker is asked after so long and must answer within so long. Together
 1.2 of 1.5 keep-alives (E16); paho alone needs 2."""
 
-LEAVE_S: Final = 0.5
+LEAVE_S: Final = 0.3
 """For the MQTT DISCONNECT at the end."""
 
 MAX_WAITING: Final = 10_000

@@ -112,7 +112,7 @@ class Run:
         self.is_broker_up = True
         self.world.start()
 
-    def do(self, what: str, argument: object) -> None:
+    def do(self, what: str, argument: object) -> None:  # noqa: PLR0912  # one per kind of step
         world, handler, peer = self.world, self.handler, self.peer
         match what, argument:
             case (("status" | "last words"), str(role)):
@@ -166,7 +166,9 @@ class Run:
         self.peer.acknowledges = lambda _: True
         self.peer.knows = lambda _: True
         self.handler.verdict = 0
-        if not self.is_broker_up:
+        if self.is_broker_up:
+            self.world.hear(*self.peer.drop())  # what it did not acknowledge has ended its session
+        else:
             self.world.broker(is_up=True)
         for period in range(120):
             self.world.advance(15.0)

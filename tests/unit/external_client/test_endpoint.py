@@ -803,6 +803,20 @@ def test_R14_fold_waits_for_what_is_in_flight_before_it() -> None:
     assert b"[3][4][5][6]" == world.endpoint.backlog.folds.get_error(A.identity)
 
 
+def test_R14_renewal_waits_until_nothing_is_in_doubt() -> None:
+    world = running("a", "b")
+    world.advance(11.0)
+    world.peer = None
+    world.status(B, b"b2")
+    world.status(A, b"5", error=b"[3][4][5]", first=3)
+    world.status(B, b"b3")
+    assert [] == world.ends
+    assert b"b2" == world.statuses[-1].status
+    world.hear(StatusResponse(world.session_id, 0, 3))
+    assert [Reason.FOLD_IN_SESSION] == world.ends
+    assert b"[b3]" == world.endpoint.backlog.folds.get_error(B.identity)
+
+
 def test_fold_of_the_handler_replaces_what_it_covers() -> None:
     world = offline("a")
     world.status(A, b"2")
