@@ -41,7 +41,7 @@ function deviceRow(table, vehicle, device) {
   cell(row, shown(device.last_status && device.last_status.status), "payload");
   cell(row, device.statuses);
   const seen = device.last_status ? new Date(device.last_status.received_unix_ms) : null;
-  cell(row, seen ? seen.toLocaleTimeString() : "");
+  cell(row, seen ? seen.toLocaleTimeString([], { hourCycle: "h23" }) : "");
   const button = document.createElement("button");
   button.textContent = "command";
   button.addEventListener("click", () => choose(vehicle, device));
@@ -82,11 +82,14 @@ async function refresh() {
   byId("vehicles").replaceChildren(...details.map(vehicleSection));
 }
 
+function refreshNow() {
+  refresh().catch((error) => { byId("link").textContent = String(error); });
+}
+
 function refreshSoon() {
   if (isRefreshDue) return;
   isRefreshDue = true;
-  setTimeout(() => refresh().catch((error) => { byId("link").textContent = String(error); }),
-    REFRESH_MS);
+  setTimeout(refreshNow, REFRESH_MS);
 }
 
 async function sendCommand(event) {
@@ -118,4 +121,5 @@ function listen() {
 }
 
 byId("form").addEventListener("submit", sendCommand);
+refreshNow();
 listen();
