@@ -51,6 +51,7 @@ class MqttBus:
         location: BusLocation | Callable[[], BusLocation],
         client_id: str,
         *,
+        name: str = "bus",
         keepalive_s: int = KEEPALIVE_S,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         confirm_timeout_s: float = CONFIRM_TIMEOUT_S,
@@ -62,12 +63,14 @@ class MqttBus:
                 on its socket later is found.
             client_id: a word for the broker's log. A random part is added: two clients with one
                 id would throw each other out for ever.
+            name: what the broker is called in this process' log.
             keepalive_s: MQTT keepalive.
             connect_timeout_s: for one attempt.
             confirm_timeout_s: for the confirmation of one message.
         """
         self._location = location
         self._client_id = f"{client_id}-{secrets.token_hex(4)}"
+        self._name = name
         self._keepalive_s = keepalive_s
         self._connect_timeout_s = connect_timeout_s
         self._confirm_timeout_s = confirm_timeout_s
@@ -116,7 +119,7 @@ class MqttBus:
         def tell_up() -> None:
             nonlocal up_since
             up_since, self._connection, self._last_failure = now(), connection, ""
-            _log.info("bus_up", location=str(location))
+            _log.info(f"{self._name}_up", location=str(location))
             notify(listener.bus_up)
 
         def tell_message(topic: str, payload: bytes) -> None:
@@ -136,7 +139,7 @@ class MqttBus:
                 connection.close()
         if reason != self._last_failure:
             self._last_failure = reason
-            _log.warning("bus_down", location=str(location), detail=reason)
+            _log.warning(f"{self._name}_down", location=str(location), detail=reason)
         if up_since is not None:
             notify(listener.bus_down, reason)
             if now() - up_since >= _STABLE_S:

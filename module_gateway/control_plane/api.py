@@ -253,6 +253,7 @@ def _page_routes(control_plane: ControlPlane) -> APIRouter:
     page = (web / "index.html").read_text(encoding="utf-8")
     script = (web / "page.js").read_text(encoding="utf-8")
     style = (web / "page.css").read_text(encoding="utf-8")
+    icon = (web / "icon.svg").read_text(encoding="utf-8")
 
     @router.get("/")
     async def show_page() -> HTMLResponse:
@@ -265,6 +266,10 @@ def _page_routes(control_plane: ControlPlane) -> APIRouter:
     @router.get("/page.css")
     async def show_style() -> HTMLResponse:
         return HTMLResponse(style, media_type="text/css")
+
+    @router.get("/icon.svg")
+    async def show_icon() -> HTMLResponse:
+        return HTMLResponse(icon, media_type="image/svg+xml")
 
     @router.get("/healthz")
     async def show_health() -> dict[str, bool]:

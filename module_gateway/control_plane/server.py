@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from module_gateway.bus.location import BusLocation
+from module_gateway.bus.mqtt import MqttBus
 from module_gateway.bus.port import Bus
 from module_gateway.control_plane import metrics
 from module_gateway.control_plane.decode import Decoder
@@ -23,7 +25,6 @@ from module_gateway.control_plane.events import (
     StopWanted,
 )
 from module_gateway.control_plane.feed import Feed
-from module_gateway.control_plane.link import UpstreamLink
 from module_gateway.control_plane.records import CommandRecord, VehicleName
 from module_gateway.control_plane.session import Limits
 from module_gateway.control_plane.store import MemoryStore, Store, StoreLimits
@@ -47,10 +48,17 @@ TOPIC_PARTS: Final = 3
 MESSAGE_BYTES: Final = 4 * 1024 * 1024
 """Largest message of a gateway: a Connect of thousands of devices, or a status of 1 MiB with an
 error as large."""
+KEEPALIVE_S: Final = 15  # fleet-protocol 4.1
 STOP_WAIT_S: Final = 3.0
 """For the last notifications at the end of the process."""
 
 _log = get_logger(__name__)
+
+
+def upstream_broker(settings: ControlPlaneSettings) -> MqttBus:
+    """A client of the broker that the gateways use."""
+    location = BusLocation(None, settings.broker_host, settings.broker_port)
+    return MqttBus(location, "control-plane", name="upstream", keepalive_s=KEEPALIVE_S)
 
 
 class UnknownDeviceError(GatewayError):
@@ -81,7 +89,7 @@ class ControlPlane:
         self.store = store if store is not None else MemoryStore(store_limits(self.settings))
         self.decoder = Decoder(modules)
         self.feed = Feed(self.settings.event_listeners, self.settings.event_backlog)
-        self._link: Bus = link or UpstreamLink(self.settings.broker_host, self.settings.broker_port)
+        self._link: Bus = link or upstream_broker(self.settings)
         self._limits = session_limits(self.settings)
         self._vehicles: dict[VehicleName, tuple[Vehicle, asyncio.Task[None]]] = {}
         self._on_link = on_link
@@ -121,7 +129,6 @@ class ControlPlane:
     def bus_up(self) -> None:
         """See `BusListener`."""
         metrics.BROKER_UP.set(1)
-        _log.info("broker_connected")
         self._is_link_up.set()
         if self._on_link is not None:
             self._on_link(True, "")
@@ -132,7 +139,6 @@ class ControlPlane:
         """See `BusListener`."""
         metrics.BROKER_UP.set(0)
         metrics.BROKER_OUTAGES.inc()
-        _log.warning("broker_lost", reason=reason)
         self._is_link_up.clear()
         if self._on_link is not None:
             self._on_link(False, reason)

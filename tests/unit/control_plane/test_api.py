@@ -265,9 +265,13 @@ async def test_the_page_loads_nothing_from_elsewhere():
     async with api() as (client, _):
         page = await client.get("/")
         assert page.headers["content-security-policy"].startswith("default-src 'none'")
-        assert "http" not in page.text
+        assert "http:" not in page.text
         assert "<script>" not in page.text
-        for path, kind in (("/page.js", "javascript"), ("/page.css", "css")):
+        for path, kind in (
+            ("/page.js", "javascript"),
+            ("/page.css", "css"),
+            ("/icon.svg", "svg"),
+        ):
             answer = await client.get(path)
             assert answer.status_code == 200
             assert kind in answer.headers["content-type"]
