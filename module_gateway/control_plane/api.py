@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from importlib.resources import files
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
-from fastapi import APIRouter, FastAPI, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -45,6 +45,8 @@ KEEP_ALIVE_S: Final = 15.0
 
 MAX_VALID_S: Final = 3600.0
 MAX_HISTORY: Final = 1_000
+
+DEVICE_PATH: Final = "/vehicles/{company}/{vehicle}/devices/{module}/{device_type}/{role:path}"
 
 CONTENT_POLICY: Final = (
     "default-src 'none'; connect-src 'self'; script-src 'self'; style-src 'self'; "
@@ -101,6 +103,8 @@ def create_app(control_plane: ControlPlane, *, bound_host: str = "127.0.0.1") ->
         responses={404: {"model": ErrorView}, 422: {"model": ErrorView}},
     )
     app.include_router(_vehicle_routes(control_plane), prefix="/api/v1")
+    # A role may hold slashes: the longer paths must be looked at first.
+    app.include_router(_command_routes(control_plane), prefix="/api/v1")
     app.include_router(_device_routes(control_plane), prefix="/api/v1")
     app.include_router(_event_routes(control_plane), prefix="/api/v1")
     app.include_router(_page_routes(control_plane))
@@ -145,54 +149,42 @@ def _vehicle_routes(control_plane: ControlPlane) -> APIRouter:
     return router
 
 
-def _device_routes(control_plane: ControlPlane) -> APIRouter:
-    router = APIRouter(
-        prefix="/vehicles/{company}/{vehicle}/devices/{module}/{device_type}", tags=["devices"]
-    )
+class Target(NamedTuple):
+    """The device that a path names."""
+
+    vehicle: VehicleName
+    identity: Identity
+
+
+async def _target(
+    company: Name, vehicle: Name, module: Module, device_type: DeviceType, role: Role
+) -> Target:
+    return Target(VehicleName(company, vehicle), Identity(module, device_type, role))
+
+
+TargetPath = Annotated[Target, Depends(_target)]
+
+
+def _command_routes(control_plane: ControlPlane) -> APIRouter:
+    router = APIRouter(prefix=DEVICE_PATH, tags=["devices"])
     store, decoder = control_plane.store, control_plane.decoder
 
-    @router.get("/{role:path}/history")
-    async def list_history(
-        company: Name,
-        vehicle: Name,
-        module: Module,
-        device_type: DeviceType,
-        role: Role,
-        limit: Annotated[int, Query(ge=1, le=MAX_HISTORY)] = 100,
-        since: Annotated[int | None, Query(ge=0)] = None,
-    ) -> list[StatusView]:
-        """Remembered statuses, oldest first.
-
-        The first `limit` received at or after `since` (Unix milliseconds), or the last `limit`.
-        """
-        name, identity = VehicleName(company, vehicle), Identity(module, device_type, role)
-        await _device(control_plane, name, identity)
-        records = await store.history(name, identity, since, limit)
-        return [view_status(record, module, decoder) for record in records]
-
     @router.post(
-        "/{role:path}/commands",
+        "/commands",
         status_code=202,
         responses={429: {"model": ErrorView}, 413: {"model": ErrorView}},
     )
     async def post_command(
-        company: Name,
-        vehicle: Name,
-        module: Module,
-        device_type: DeviceType,
-        role: Role,
-        posted: PostedCommand,
-        response: Response,
+        target: TargetPath, posted: PostedCommand, response: Response
     ) -> CommandView:
         """Queue a command; it leaves as soon as its device is connected. Ask for it by its id."""
-        name, identity = VehicleName(company, vehicle), Identity(module, device_type, role)
         valid_for_s = posted.valid_for_s or control_plane.settings.command_valid_ms / 1000
         try:
             command = posted.to_bytes()
         except ValueError as error:
             raise HTTPException(422, f"the command cannot be used: {error}") from error
         try:
-            record = await control_plane.post_command(name, identity, command, valid_for_s)
+            record = await control_plane.post_command(*target, command, valid_for_s)
         except UnknownDeviceError as error:
             raise HTTPException(404, str(error)) from error
         except CommandRefusedError as error:
@@ -202,29 +194,39 @@ def _device_routes(control_plane: ControlPlane) -> APIRouter:
         response.headers["Location"] = f"/api/v1/commands/{record.command_id}"
         return view_command(record, decoder)
 
-    @router.get("/{role:path}/commands/{command_id}")
-    async def show_device_command(
-        company: Name,
-        vehicle: Name,
-        module: Module,
-        device_type: DeviceType,
-        role: Role,
-        command_id: str,
-    ) -> CommandView:
+    @router.get("/commands/{command_id}")
+    async def show_device_command(target: TargetPath, command_id: str) -> CommandView:
         """How far a command of this device has come; /commands/{command_id} says the same."""
         record = await store.command(command_id)
-        name, identity = VehicleName(company, vehicle), Identity(module, device_type, role)
-        if record is None or (record.vehicle, record.identity) != (name, identity):
+        if record is None or (record.vehicle, record.identity) != target:
             raise HTTPException(404, f"this device has no command {command_id[:64]!r}")
         return view_command(record, decoder)
 
-    @router.get("/{role:path}")
-    async def show_device(
-        company: Name, vehicle: Name, module: Module, device_type: DeviceType, role: Role
-    ) -> DeviceView:
+    return router
+
+
+def _device_routes(control_plane: ControlPlane) -> APIRouter:
+    router = APIRouter(prefix=DEVICE_PATH, tags=["devices"])
+    store, decoder = control_plane.store, control_plane.decoder
+
+    @router.get("/history")
+    async def list_history(
+        target: TargetPath,
+        limit: Annotated[int, Query(ge=1, le=MAX_HISTORY)] = 100,
+        since: Annotated[int | None, Query(ge=0)] = None,
+    ) -> list[StatusView]:
+        """Remembered statuses, oldest first.
+
+        The first `limit` received at or after `since` (Unix milliseconds), or the last `limit`.
+        """
+        await _device(control_plane, *target)
+        records = await store.history(*target, since, limit)
+        return [view_status(record, target.identity.module, decoder) for record in records]
+
+    @router.get("")
+    async def show_device(target: TargetPath) -> DeviceView:
         """One device with its last status and its last error."""
-        name, identity = VehicleName(company, vehicle), Identity(module, device_type, role)
-        return await _device(control_plane, name, identity)
+        return await _device(control_plane, *target)
 
     return router
 

@@ -91,3 +91,46 @@ def test_the_search_for_executable_deserialisation_finds_it(source: str) -> None
 def test_the_search_leaves_harmless_words_alone() -> None:
     source = "import re\nre.compile('eval')\nexecutor = evaluate(1)\nimport json\njson.loads('1')"
     assert [] == list(executable_deserialisation(ast.parse(source)))
+
+
+FUNCTION_LINES = 60
+FILE_LINES = 400
+WITHOUT_TEST_FILE = frozenset({"__init__.py", "__main__.py"})
+TESTED_ELSEWHERE = frozenset({"module_gateway/bus/port.py"})  # tests/contract/test_bus.py
+
+
+def written_sources() -> list[Path]:
+    return [path for path in sources() if not path.stem.endswith("_pb2")]
+
+
+def test_no_function_is_too_long_to_be_read_at_a_glance() -> None:
+    long = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+        for path in written_sources()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno is not None
+        and node.end_lineno - node.lineno >= FUNCTION_LINES
+    ]
+
+    assert long == []
+
+
+def test_no_file_is_more_than_one_room() -> None:
+    lengths = {path: path.read_text(encoding="utf-8").count("\n") for path in written_sources()}
+
+    assert [str(path) for path, lines in lengths.items() if lines > FILE_LINES] == []
+
+
+def test_every_file_of_the_packages_has_its_test_file() -> None:
+    untested = []
+    for path in written_sources():
+        name = path.relative_to(ROOT)
+        if name.parts[0] not in PACKAGES or name.name in WITHOUT_TEST_FILE:
+            continue
+        inside = Path(*name.parts[1:-1])
+        places = (Path(inside), Path(name.parts[0], inside))
+        if not any((ROOT / "tests/unit" / at / f"test_{name.name}").exists() for at in places):
+            untested.append(name.as_posix())
+
+    assert [name for name in untested if name not in TESTED_ELSEWHERE] == []
