@@ -9,22 +9,10 @@ from typing import Final
 from module_gateway.bus.address import Address
 from module_gateway.internal_server.session import DeviceSession
 from module_gateway.protocol import bus_pb2
+from module_gateway.protocol.live_digest import RunningDigest
 
 PART_SIZE: Final = 100
 """Connections per part of a list: with texts of the default bound a part fits one batch."""
-
-_MASK: Final = 2**64 - 1
-
-
-def mix64(number: int) -> int:
-    """The finaliser of splitmix64: spreads a counter over all 64 bits.
-
-    The exclusive or of plain counters would be the same for many different sets.
-    """
-    number &= _MASK
-    number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 & _MASK
-    number = (number ^ number >> 27) * 0x94D049BB133111EB & _MASK
-    return number ^ number >> 31
 
 
 class HandlerPeer:
@@ -40,7 +28,7 @@ class HandlerPeer:
         self.unanswered = 0
         self._bound = bound
         self._live: dict[int, DeviceSession] = {}
-        self._digest = 0
+        self._digest = RunningDigest()
 
     def __contains__(self, instance: int) -> bool:
         return instance in self._live
@@ -52,12 +40,12 @@ class HandlerPeer:
         """Its ConnectRequest was sent, or it was taken over from another handler."""
         if instance not in self._live:
             self._live[instance] = session
-            self._digest ^= mix64(instance)
+            self._digest.add(instance)
 
     def remove(self, instance: int) -> None:
         """Its end was said, or another handler owns it now."""
         if self._live.pop(instance, None) is not None:
-            self._digest ^= mix64(instance)
+            self._digest.remove(instance)
 
     def asked(self) -> None:
         """One more answer is outstanding."""
@@ -75,7 +63,7 @@ class HandlerPeer:
 
     def digest(self) -> bus_pb2.LiveDigest:
         """Number and fingerprint of the live instances."""
-        return bus_pb2.LiveDigest(count=len(self._live), digest=self._digest)
+        return bus_pb2.LiveDigest(count=self._digest.count, digest=self._digest.value)
 
     def live_connections(self) -> Iterator[bus_pb2.LiveConnections]:
         """All live instances in parts of PART_SIZE; an empty list is one empty part."""

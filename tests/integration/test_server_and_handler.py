@@ -6,12 +6,14 @@ import asyncio
 import json
 import socket
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
 
+from module_gateway.bus import batch
 from module_gateway.bus.memory import MemoryBroker
 from module_gateway.internal_server.server import InternalServer
 from module_gateway.module_handler.handler import ModuleHandler
@@ -117,6 +119,37 @@ def has_heard_goodbye(client: Client) -> bool:
     """Whether the server's end has arrived in the device's kernel; its reading must be paused."""
     sock = client.writer.get_extra_info("socket")
     return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE_WAIT
+
+
+class Overheard:
+    """Counts the messages on a broker by kind; loses none."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self.kinds: Counter[str] = Counter()
+        self._changed = asyncio.Event()
+        broker.loses = self._hear
+
+    def _hear(self, _topic: str, payload: bytes) -> bool:
+        _, messages = batch.decode(payload)
+        self.kinds.update(message.WhichOneof("body") or "" for message in messages)
+        self._changed.set()
+        return False
+
+    async def until(self, kind: str, count: int) -> None:
+        async with asyncio.timeout(LIMIT_S):
+            while self.kinds[kind] < count:
+                self._changed.clear()
+                await self._changed.wait()
+
+
+async def test_R6_server_and_handler_agree_about_the_digest_of_open_connections():
+    async with gateway() as here:
+        client = await here.connected(button())
+        await client.exchange(STATUS)
+        overheard = Overheard(here.broker)
+        await overheard.until("live_digest", 4)
+        assert not overheard.kinds["live_connections_request"]
+        assert not overheard.kinds["live_connections"]
 
 
 async def test_a_status_is_answered_by_the_module():

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
-
 from module_gateway.bus.address import Address
 from module_gateway.internal_server import events as ev
-from module_gateway.internal_server.connections import PART_SIZE, HandlerPeer, mix64
+from module_gateway.internal_server.connections import PART_SIZE, HandlerPeer
 from module_gateway.internal_server.session import DeviceSession, SessionRules
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.identity import Device
 from module_gateway.protocol.internal import encode_connect, encode_status
+from module_gateway.protocol.live_digest import mix64
 from tests.golden import BUTTON
 
 
@@ -27,18 +26,6 @@ def session_of(device: Device, statuses: int = 0) -> DeviceSession:
         session.step(ev.BytesReceived(encode_status(device, b"")), 0.0)
         session.step(ev.ReplyArrived(number, b""), 0.0)
     return session
-
-
-@pytest.mark.parametrize(
-    ("number", "mixed"),
-    [
-        (0, 0),
-        (1, 0x5692161D100B05E5),
-        (0x9E3779B97F4A7C15, 0xE220A8397B1DCDAF),  # splitmix64's first number from seed 0
-    ],
-)
-def test_mix64_is_the_finaliser_of_splitmix64(number: int, mixed: int):
-    assert mix64(number) == mixed
 
 
 def test_R6_the_digest_is_count_and_exclusive_or_of_the_mixed_instances():

@@ -6,11 +6,11 @@ import asyncio
 import socket
 import time
 
-from module_gateway.internal_server.connections import mix64
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.identity import Device
 from module_gateway.protocol.internal import DeviceCommand, encode_connect, encode_status
+from module_gateway.protocol.live_digest import mix64
 from tests.golden import BUTTON
 from tests.unit.internal_server.peers import (
     LIMIT_S,
