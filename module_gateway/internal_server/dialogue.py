@@ -146,8 +146,13 @@ class HandlerDialogue:
     # ---- what the link tells (LinkListener) ----------------------------------------------
 
     def link_up(self) -> None:
-        """See LinkListener. Handlers ask for the list themselves (R6)."""
+        """See LinkListener. What was said or heard meanwhile is lost: every list is said again.
+
+        Handlers ask for it as well, but one whose bus was back before ours asked nobody (R6).
+        """
         self._bus_changed(True, "")
+        for peer in self._peers.values():
+            self._send_live_connections(peer)
 
     def link_down(self, reason: str) -> None:
         """See LinkListener. What was asked is lost; the reply windows close those who wait."""
@@ -271,10 +276,13 @@ class HandlerDialogue:
         self.link.send(receiver, message)
 
     def _send_live_connections(self, peer: HandlerPeer) -> None:
+        """All parts of the list, or none after one that cannot be sent: who is in no part of a
+        whole list is ended by the handler. The next digest brings it to ask again."""
         for part in peer.live_connections():
             message = bus_pb2.Message()
             message.live_connections.CopyFrom(part)
-            self.link.send(peer.address, message)
+            if not self.link.send(peer.address, message):
+                return
 
     def _move_connections(self) -> set[Address]:
         """Give connections to the handlers that own them now; returns who got some."""

@@ -127,9 +127,9 @@ class InternalServer:
         )
 
     def _tick(self) -> None:
-        self._dialogue.send_digests()
         loop = asyncio.get_running_loop()
         self._digest_timer = loop.call_later(self._heartbeat_s, self._tick)
+        self._dialogue.send_digests()
 
     async def _say_goodbye(self) -> None:
         """Outstanding answers may still come within their window; then everybody is closed."""

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 
+from module_gateway.internal_server import connections
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.identity import Device
@@ -211,6 +212,34 @@ async def test_R6_a_new_life_of_the_handler_gets_the_list_and_the_statuses():
         assert (entry.instance, entry.last_sequence, entry.is_decided) == (1, 1, True)
         assert await client.exchange(b"y") == b"to y"
         assert [r.sequence for r in reborn.of("status_request")] == [2]
+
+
+async def test_R6_the_list_is_said_again_when_the_bus_is_back():
+    async with site() as here:
+        await here.connected()
+        seen = len(here.handler.of("live_connections"))
+        here.broker.stop()
+        here.broker.start()
+        (entry,) = (await here.handler.hear("live_connections", seen + 1))[-1].connections
+        assert entry.instance == 1
+
+
+async def test_R6_a_list_that_cannot_be_sent_whole_is_left_unfinished(monkeypatch):
+    monkeypatch.setattr(connections, "PART_SIZE", 1)
+    async with site() as here:
+        devices = [Device.of(1000, 0, f"role_{n}") for n in range(3)]
+        for device in devices:
+            await here.connected(device)
+        link, sent = here.server._dialogue.link, []
+
+        def send(receiver, message):
+            sent.append(message.live_connections)
+            return len(sent) == 1
+
+        with monkeypatch.context() as full:
+            full.setattr(link, "send", send)
+            here.server._dialogue.link_up()
+        assert [(part.is_first, part.is_last) for part in sent] == [(True, False), (False, False)]
 
 
 async def test_R6_a_handler_that_falls_silent_costs_its_devices_their_connections():
