@@ -276,8 +276,10 @@ class HandlerDialogue:
         self.link.send(receiver, message)
 
     def _send_live_connections(self, peer: HandlerPeer) -> None:
-        """All parts of the list, or none after one that cannot be sent: who is in no part of a
-        whole list is ended by the handler. The next digest brings it to ask again."""
+        """All parts of the list, or none after one that cannot be sent.
+
+        The handler ends whoever is in no part of a complete list; an unfinished one does no harm.
+        """
         for part in peer.live_connections():
             message = bus_pb2.Message()
             message.live_connections.CopyFrom(part)
