@@ -61,7 +61,16 @@ class LinkBroken:
     peers: tuple[Address, ...]
 
 
-Event: TypeAlias = Heard | PeerUp | PeerLost | LinkBroken
+@dataclass(frozen=True, slots=True)
+class MessagesMissed:
+    """Messages of others were refused, receipts of clients perhaps among them.
+
+    A client that has returned everything says nothing more, so a window whose last receipt is
+    lost would stay closed. Servers notice by themselves: by silence, gaps and digests.
+    """
+
+
+Event: TypeAlias = Heard | PeerUp | PeerLost | LinkBroken | MessagesMissed
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +153,8 @@ class Core:
                     self._upstream.interrupt()
                     for peer in peers:
                         self._peer_up(peer, turn)
+                case MessagesMissed():
+                    self._upstream.interrupt()
                 case _:
                     assert_never(event)
         if is_drained:

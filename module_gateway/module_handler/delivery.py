@@ -81,7 +81,9 @@ class Lease:
         """Go on behind another object's stream of this epoch, with a gap."""
         self.client = former.client
         self._last_number = former._last_number
-        if self.client is not None:
+        if former.is_suspended:
+            self.suspend()
+        elif self.client is not None:
             self.interrupt(outbox)
 
     def suspend(self) -> None:

@@ -43,6 +43,12 @@ RETRY_MIN_S: Final = 0.1
 RETRY_MAX_S: Final = 5.0
 """Between attempts on a store that fails. Devices meanwhile get no answer and come again."""
 
+LATE_S: Final = 0.05
+CATCH_UP_S: Final = 0.01
+"""A deadline that is found LATE_S after its time says that the process stood still: what arrived
+meanwhile waits in the sockets, an incumbent's proof of life perhaps (R3, R5). The link gets
+CATCH_UP_S, once per deadline, to read it first."""
+
 FIELD_CHARS: Final = 160
 """Of one field of a log line: an identity and a name may be long."""
 
@@ -96,6 +102,7 @@ class ModuleHandler:
         self._inbox = Inbox()
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._late_for: float | None = None
         self._stop = asyncio.Event()
         self.started = asyncio.Event()
         self.link: Link | None = None
@@ -181,6 +188,7 @@ class ModuleHandler:
             await self._wake.wait()
             self._wake.clear()
             while True:
+                await self._catch_up()
                 turn = self._decide()
                 if await self._commit(turn):
                     backoff_s = RETRY_MIN_S
@@ -194,6 +202,13 @@ class ModuleHandler:
                     break
                 await asyncio.sleep(0)  # let the link send and receive between two turns
             self._arm_timer()
+
+    async def _catch_up(self) -> None:
+        """Let the link read before a deadline expires that is overdue."""
+        due = self._core.next_due()
+        if due is not None and due != self._late_for and self._clock() - due > LATE_S:
+            self._late_for = due
+            await asyncio.sleep(CATCH_UP_S)
 
     def _decide(self) -> Turn:
         events = self._inbox.take()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from module_gateway.module_handler.core import Event, Heard
+from module_gateway.module_handler.core import Event, Heard, MessagesMissed
 
 MAX_MESSAGES: Final = 50_000
 """About a second of work. The senders stop long before: they bound what is unanswered (decisions:
@@ -19,14 +19,18 @@ TURN_MESSAGES: Final = 2_000
 
 
 class Inbox:
-    """A queue of events. Messages beyond the bounds are refused, news of peers never are."""
+    """A queue of events. Messages beyond the bounds are refused, news of peers never are.
 
-    __slots__ = ("_batches", "_events", "_messages")
+    After the last of what waited when messages were refused, MessagesMissed comes out.
+    """
+
+    __slots__ = ("_batches", "_events", "_has_missed", "_messages")
 
     def __init__(self) -> None:
         self._events: deque[Event] = deque()
         self._messages = 0
         self._batches = 0
+        self._has_missed = False
 
     def __len__(self) -> int:
         return len(self._events)
@@ -41,6 +45,7 @@ class Inbox:
         if isinstance(event, Heard):
             count = len(event.messages)
             if self._batches >= MAX_BATCHES or self._messages + count > MAX_MESSAGES:
+                self._has_missed = True
                 return False
             self._batches += 1
             self._messages += count
@@ -62,4 +67,7 @@ class Inbox:
                 self._batches -= 1
             taken.append(event)
         self._messages -= messages
+        if self._has_missed and not self._events:
+            self._has_missed = False
+            taken.append(MessagesMissed())
         return taken

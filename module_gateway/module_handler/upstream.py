@@ -200,9 +200,12 @@ class Upstream:
                 lease.interrupt(self.outbox)
 
     def interrupt(self) -> None:
-        """What was sent to the clients may be lost: make them notice and ask again."""
+        """What was said to or by the clients may be lost: make them notice and ask again.
+
+        A client that is silent is told when it is heard again.
+        """
         for lease in self._leases.values():
-            if lease.client is not None:
+            if lease.client is not None and not lease.is_suspended:
                 lease.interrupt(self.outbox)
 
     def inherit_clients(self, former: Upstream) -> None:

@@ -171,3 +171,15 @@ def test_what_waits_is_bounded_by_the_outbox_even_if_the_client_takes_nothing() 
         stream.put(b"1")
         stream.outbox.compact(A.identity, exposed_to=0)
     assert len(stream.lease._pending) <= STALE_PENDING + 9
+
+
+def test_a_new_object_gives_a_silent_client_nothing_either() -> None:
+    old, new = Stream(), Stream()
+    for stream in (old, new):
+        stream.put(b"1")
+    old.start()
+    old.lease.suspend()
+    new.lease.inherit_client(old.lease, new.outbox)
+    assert [] == new.pump()
+    new.lease.interrupt(new.outbox)
+    assert [(3, b"1")] == new.pump()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -239,6 +240,18 @@ async def test_a_probe_that_nobody_answers_ends_by_the_clock() -> None:
         assert 1 == (await stage.server.expect("probe")).instance
         assert 1 == (await stage.server.expect("close_connection")).instance
         assert 2 == (await stage.server.expect("connect_verdict")).instance
+
+
+async def test_R5_a_proof_that_waited_while_the_handler_stood_still_counts() -> None:
+    async with staged() as stage:
+        await stage.register()
+        stage.server.say(speak.connect(2, A))
+        await stage.server.expect("probe")
+        time.sleep(0.2)  # the whole process stands still, far beyond the window
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.002, stage.server.say, speak.probe_answer(1))  # and then reads its socket
+        verdict = await stage.server.expect("connect_verdict")
+        assert (2, 1) == (verdict.instance, verdict.response)
 
 
 async def test_statuses_reach_the_client_and_commands_come_back() -> None:

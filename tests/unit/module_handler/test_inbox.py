@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from module_gateway.module_handler.core import Heard, PeerUp
+from module_gateway.module_handler.core import Heard, MessagesMissed, PeerUp
 from module_gateway.module_handler.inbox import MAX_BATCHES, MAX_MESSAGES, Inbox
 from module_gateway.protocol import bus_pb2
 from tests.unit.module_handler.rig import CLIENT, SERVER
@@ -36,6 +36,17 @@ def test_messages_beyond_the_bound_are_refused() -> None:
     assert not inbox.put(batch(1))
     inbox.take()
     assert inbox.put(batch(1))
+
+
+def test_what_was_refused_is_said_once_behind_what_waited() -> None:
+    inbox = Inbox()
+    inbox.put(batch(MAX_MESSAGES - 1))
+    inbox.put(batch(1))
+    assert [False, False] == [inbox.put(batch(1)), inbox.put(batch(1))]
+    assert MessagesMissed() not in inbox.take()
+    assert [batch(1), MessagesMissed()] == inbox.take()
+    inbox.put(batch(1))
+    assert [batch(1)] == inbox.take()
 
 
 def test_batches_beyond_the_bound_are_refused() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from module_gateway.bus.address import Address
-from module_gateway.module_handler.core import LinkBroken, PeerLost, PeerUp
+from module_gateway.module_handler.core import LinkBroken, MessagesMissed, PeerLost, PeerUp
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
 from tests.unit.module_handler.rig import (
@@ -250,6 +250,23 @@ def test_a_broken_link_shows_as_a_gap(rig: Rig) -> None:
     rig.leased()
     turn = rig.decide(LinkBroken(()))
     assert [3] == [each.delivery for each in bodies(turn, "delivery")]
+
+
+def test_a_broken_link_gives_a_lost_client_nothing(rig: Rig) -> None:
+    rig.registered(A)
+    rig.leased()
+    rig.decide(PeerLost(CLIENT))
+    assert [] == bodies(rig.decide(LinkBroken(())), "delivery")
+    assert [3] == [each.delivery for each in bodies(rig.decide(PeerUp(CLIENT)), "delivery")]
+
+
+def test_a_closed_window_whose_receipts_were_missed_opens_with_a_gap() -> None:
+    rig = Rig(limits(window=2))
+    rig.registered(A)
+    rig.leased()
+    fill(rig, 2, 3)
+    turn = rig.decide(MessagesMissed())
+    assert [4, 5] == [each.delivery for each in bodies(turn, "delivery")]
 
 
 def test_a_large_snapshot_travels_in_parts(rig: Rig) -> None:
