@@ -99,7 +99,7 @@ class ExternalClient:
             modules: by number, for error aggregation and device types.
             bus: the way to the handlers.
             health_changed: told (check, is_ok, detail).
-            epoch: of this life (R17); by default the wall clock, which grows across restarts.
+            epoch: of this life (R17); by default the wall clock. `Leases` copes if it went back.
 
         Raises:
             ConfigError: TLS is asked for and incomplete.

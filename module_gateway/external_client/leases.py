@@ -20,6 +20,9 @@ from module_gateway.protocol.identity import Device, Identity
 RETRY_S: Final = 1.0
 """A lease that is not granted is asked for again; the bus may have lost either message."""
 
+START_S: Final = 5.0
+"""So long after its first request a client has just started: time for every handler to answer."""
+
 
 _FROM_HANDLER: Final = frozenset({"lease_granted", "snapshot", "delivery", "command_verdict"})
 _IN_LEASE: Final = frozenset({"snapshot", "delivery"})
@@ -58,6 +61,7 @@ class _Handler:
     retry_at: float = 0.0
     lease: int = 0
     is_granted: bool = False
+    was_granted: bool = False
     store_id: int = 0
     received: int = 0
     released: int = 0
@@ -67,15 +71,24 @@ class _Handler:
 
 
 class Leases:
-    """Who delivers to this endpoint, in which lease, and how far."""
+    """Who delivers to this endpoint, in which lease, and how far.
+
+    The later start wins an endpoint (R17). The wall clock, from which epochs come, may have gone
+    back since an earlier start: a client that is refused when it has just started therefore rises
+    above the epochs that the handlers tell it, once. Any other refusal says that a later client
+    is there.
+    """
 
     def __init__(self, endpoint: int, epoch: int, modules: Iterable[int]) -> None:
-        """`epoch` is higher than that of any earlier client of this endpoint (R17)."""
+        """`epoch` grows from client to client of this endpoint, as far as clocks are right."""
         self._endpoint, self._epoch = endpoint, epoch
         self._modules = frozenset(modules)
         self._handlers: dict[int, _Handler] = {}
         self._last_lease = 0
         self._last_request = 0
+        self._started_at: float | None = None
+        self._rises_at: float | None = None
+        self._rises_to = 0
 
     # Peers
 
@@ -126,12 +139,17 @@ class Leases:
     # Time
 
     def next_retry(self) -> float | None:
-        """When an unanswered Lease is repeated."""
-        waiting = (each.retry_at for each in self._handlers.values() if not each.is_granted)
+        """When an unanswered Lease is repeated, or a refused one is asked for above its epoch."""
+        waiting = [each.retry_at for each in self._handlers.values() if not each.is_granted]
+        if self._is_rising and self._rises_at is not None:
+            waiting.append(self._rises_at)
         return min(waiting, default=None)
 
     def tick(self, now: float) -> list[Tell]:
         """Repeat what was not answered."""
+        if self._is_rising and self._rises_at is not None and self._rises_at <= now:
+            self._epoch = self._rises_to
+            return self.resync(now)
         return [
             self._lease(peer, handler, now)
             for peer, handler in self._handlers.items()
@@ -216,7 +234,7 @@ class Leases:
         """What a handler said; of another endpoint, an older life or no lease it is nothing."""
         kind = message.WhichOneof("body")
         if kind == "lease_ended":
-            return self._ended(message.lease_ended)
+            return self._ended(peer, message.lease_ended, now)
         handler = self._handlers.get(peer)
         if handler is None or kind not in _FROM_HANDLER:
             return [Count(Reason.STALE_LEASE)]
@@ -234,17 +252,35 @@ class Leases:
             case _:
                 return self._delivery(peer, handler, body, now)
 
-    def _ended(self, ended: bus_pb2.LeaseEnded) -> list[LeaseEvent]:
+    def _ended(self, peer: int, ended: bus_pb2.LeaseEnded, now: float) -> list[LeaseEvent]:
         if ended.endpoint != self._endpoint or ended.epoch < self._epoch:
             return [Count(Reason.STALE_LEASE)]
-        return [Superseded(ended.reason)]
+        if ended.current_epoch <= self._epoch or not self._has_just_started(peer, now):
+            return [Superseded(ended.reason)]
+        if self._rises_at is None:
+            self._rises_at = now + RETRY_S  # the other handlers may know even later epochs
+        self._rises_to = max(self._rises_to, ended.current_epoch + 1)
+        return [Count(Reason.STALE_LEASE)]
+
+    @property
+    def _is_rising(self) -> bool:
+        return self._rises_to > self._epoch
+
+    def _has_just_started(self, peer: int, now: float) -> bool:
+        """Whether this peer's refusal can be that of an earlier client, and is the first answer."""
+        handler = self._handlers.get(peer)
+        if handler is None or handler.was_granted or self._started_at is None:
+            return False
+        has_risen = self._rises_at is not None and not self._is_rising
+        return not has_risen and now - self._started_at < START_S
 
     def _granted(
         self, peer: int, handler: _Handler, granted: bus_pb2.LeaseGranted
     ) -> list[LeaseEvent]:
         self._last_lease += 1
         handler.lease = self._last_lease
-        handler.is_granted, handler.store_id = True, granted.store_id
+        handler.is_granted = handler.was_granted = True
+        handler.store_id = granted.store_id
         handler.received = handler.released = handler.told = 0
         handler.released_early.clear()
         handler.parts.clear()
@@ -286,6 +322,8 @@ class Leases:
         return [Delivered(entry)]
 
     def _lease(self, peer: int, handler: _Handler, now: float) -> Tell:
+        if self._started_at is None:
+            self._started_at = now
         handler.is_granted = False
         handler.retry_at = now + RETRY_S
         message = bus_pb2.Message()

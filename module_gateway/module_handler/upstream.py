@@ -117,7 +117,7 @@ class Upstream:
             return lease
         turn.count(Reason.STALE_LEASE)
         if lease is not None and epoch < lease.epoch:
-            turn.send(sender, wire.lease_ended(endpoint, epoch, Reason.STALE_LEASE))
+            turn.send(sender, wire.lease_ended(endpoint, epoch, lease.epoch))
         return None
 
     def grant(self, sender: Address, request: bus_pb2.Lease, turn: Turn) -> Lease | None:
@@ -231,7 +231,7 @@ class Upstream:
         if former is not None:
             lease.exposed_to = former.exposed_to
             if former.client is not None and former.client != sender:
-                ended = wire.lease_ended(endpoint, former.epoch, Reason.STALE_LEASE)
+                ended = wire.lease_ended(endpoint, former.epoch, lease.epoch)
                 turn.send(former.client, ended)
         return lease
 

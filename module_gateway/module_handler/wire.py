@@ -101,12 +101,13 @@ def lease_granted(endpoint: int, epoch: int, store_id: int) -> bus_pb2.Message:
     return message
 
 
-def lease_ended(endpoint: int, epoch: int, reason: Reason) -> bus_pb2.Message:
+def lease_ended(endpoint: int, epoch: int, current: int) -> bus_pb2.Message:
+    """`epoch` is superseded; `current` has the lease."""
     message = bus_pb2.Message()
     ended = message.lease_ended
     ended.endpoint = endpoint
-    ended.epoch = epoch
-    ended.reason = reason
+    ended.epoch, ended.current_epoch = epoch, current
+    ended.reason = Reason.STALE_LEASE
     return message
 
 

@@ -327,14 +327,16 @@ class LeaseGranted(_message.Message):
     def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., store_id: _Optional[int] = ...) -> None: ...
 
 class LeaseEnded(_message.Message):
-    __slots__ = ("endpoint", "epoch", "reason")
+    __slots__ = ("endpoint", "epoch", "reason", "current_epoch")
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    CURRENT_EPOCH_FIELD_NUMBER: _ClassVar[int]
     endpoint: int
     epoch: int
     reason: str
-    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    current_epoch: int
+    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., reason: _Optional[str] = ..., current_epoch: _Optional[int] = ...) -> None: ...
 
 class Snapshot(_message.Message):
     __slots__ = ("endpoint", "epoch", "request", "registered", "is_first", "is_last")

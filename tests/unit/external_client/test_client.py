@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from module_gateway.external_client.client import client_ids, modules_of, new_session_id
+from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import GatewayError
 from tests.brokers import MosquittoBroker
 from tests.scripted_peer import Script, ScriptedPeer
@@ -240,6 +241,45 @@ async def test_E16_lost_broker_does_not_cause_a_busy_loop() -> None:
             with pytest.raises(TimeoutError):
                 await broker.until(lambda: broker.connections > 40, timeout_s=1.0)
             assert broker.connections > 1
+
+
+class ForgetfulClock(LinkedHandler):
+    """A handler that has seen a client with a later epoch, and refuses `refusals` times."""
+
+    def __init__(self, refusals: int) -> None:
+        super().__init__()
+        self.refusals = refusals
+        self.asked: list[int] = []
+
+    def _leased(self, lease: bus_pb2.Lease) -> None:
+        self.asked.append(lease.epoch)
+        if len(set(self.asked)) > self.refusals:
+            super()._leased(lease)
+            return
+        self.end_lease()
+        self.said[-1].lease_ended.current_epoch = lease.epoch + 10**18
+
+
+async def test_R17_client_whose_clock_went_back_gets_its_lease(broker: MosquittoBroker) -> None:
+    handler = ForgetfulClock(refusals=1)
+    async with (
+        ScriptedPeer("127.0.0.1", port_of(broker)) as peer,
+        running_client(make_settings(port_of(broker)), handler),
+    ):
+        say(handler, "a", b"one")
+        await peer.until(lambda: peer.is_running)
+        await handler.until(lambda: not handler.outbox)
+    first, *_, last = handler.asked
+    assert first + 10**18 + 1 == last
+    assert {first, last} == set(handler.asked)
+
+
+async def test_R17_client_that_is_refused_twice_at_its_start_exits(broker: MosquittoBroker) -> None:
+    handler = ForgetfulClock(refusals=2)
+    async with running_client(make_settings(port_of(broker)), handler) as (_, _, task):
+        with pytest.raises(GatewayError, match="taken over"):
+            await asyncio.wait_for(task, 5)
+    assert 2 == len(set(handler.asked))
 
 
 async def test_superseded_client_fails_with_a_clear_line(broker: MosquittoBroker) -> None:

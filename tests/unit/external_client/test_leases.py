@@ -6,7 +6,14 @@ import pytest
 
 from module_gateway.external_client.effects import Count, Superseded, Tell
 from module_gateway.external_client.entries import Receipt
-from module_gateway.external_client.leases import RETRY_S, Delivered, Granted, Leases, Registered
+from module_gateway.external_client.leases import (
+    RETRY_S,
+    START_S,
+    Delivered,
+    Granted,
+    Leases,
+    Registered,
+)
 from module_gateway.external_client.rules import Verdict
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
@@ -156,6 +163,68 @@ def test_end_of_the_lease_supersedes(leases: Leases) -> None:
     assert [Superseded("newer")] == leases.receive(1, message, 0.0)
     message.lease_ended.epoch = EPOCH - 1
     assert [Count(Reason.STALE_LEASE)] == leases.receive(1, message, 0.0)
+
+
+def refusal(current: int, epoch: int = EPOCH, endpoint: int = 0) -> bus_pb2.Message:
+    message = bus_pb2.Message()
+    message.lease_ended.CopyFrom(
+        bus_pb2.LeaseEnded(endpoint=endpoint, epoch=epoch, reason="newer", current_epoch=current)
+    )
+    return message
+
+
+def asked(tells: list[Tell]) -> list[tuple[int, int]]:
+    return [(each.peer, each.message.lease.epoch) for each in tells]
+
+
+def test_R17_a_new_client_that_is_refused_asks_above_the_told_epoch_once(leases: Leases) -> None:
+    assert [Count(Reason.STALE_LEASE)] == leases.receive(1, refusal(EPOCH + 900), 0.1)
+    due = leases.next_retry()
+    assert due is not None
+    while due < 0.1 + RETRY_S:  # the first Lease is repeated meanwhile
+        assert [(1, EPOCH)] == asked(leases.tick(due))
+        leases.receive(1, refusal(EPOCH + 900), due)
+        due = leases.next_retry() or 0.0
+    assert [(1, EPOCH + 901)] == asked(leases.tick(due))
+    late = refusal(EPOCH + 900)
+    assert [Count(Reason.STALE_LEASE)] == leases.receive(1, late, due)
+    again = refusal(EPOCH + 950, EPOCH + 901)
+    assert [Superseded("newer")] == leases.receive(1, again, due)
+
+
+def test_R17_a_new_client_rises_above_what_any_of_its_handlers_told(leases: Leases) -> None:
+    leases.handler_up(2, Handler().presence(), 0.0)
+    leases.handler_up(3, Handler().presence(), 0.0)
+    grant(leases, 3)
+    leases.receive(1, refusal(EPOCH + 9), 0.0)
+    leases.receive(2, refusal(EPOCH + 90), 0.0)
+    assert [(each, EPOCH + 91) for each in (1, 2, 3)] == asked(leases.tick(RETRY_S))
+    message = bus_pb2.Message()
+    message.lease_granted.epoch = EPOCH + 91
+    for peer in (1, 2, 3):
+        assert [Granted(peer)] == leases.receive(peer, message, RETRY_S)
+    assert leases.next_retry() is None
+    assert [] == leases.tick(100.0)
+
+
+def test_R17_a_client_that_runs_exits_when_it_is_superseded(leases: Leases) -> None:
+    grant(leases)
+    assert [Superseded("newer")] == leases.receive(1, refusal(EPOCH + 1), 0.1)
+
+
+def test_R17_a_client_that_has_run_for_a_while_exits_whoever_refuses_it(leases: Leases) -> None:
+    grant(leases)
+    leases.handler_up(2, Handler().presence(), START_S)
+    assert [Superseded("newer")] == leases.receive(2, refusal(EPOCH + 1), START_S)
+
+
+def test_R17_a_refusal_of_another_endpoint_or_of_no_later_epoch_raises_nothing(
+    leases: Leases,
+) -> None:
+    other = refusal(EPOCH + 9, endpoint=1)
+    assert [Count(Reason.STALE_LEASE)] == leases.receive(1, other, 0.0)
+    assert [(1, EPOCH)] == asked(leases.tick(RETRY_S))
+    assert [Superseded("newer")] == leases.receive(1, refusal(EPOCH), RETRY_S)
 
 
 def test_message_of_a_stranger_or_of_another_kind_is_ignored(leases: Leases) -> None:

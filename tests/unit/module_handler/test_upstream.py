@@ -112,6 +112,7 @@ def test_R17_a_higher_epoch_supersedes_a_lower_one(rig: Rig) -> None:
     turn = rig.hear(lease(EPOCH + 1), sender=SUCCESSOR)
     (told,) = bodies(turn, "lease_ended")
     assert (EPOCH, Reason.STALE_LEASE) == (told.epoch, told.reason)
+    assert EPOCH + 1 == told.current_epoch
     assert [CLIENT] == [
         send.receiver for send in turn.sends if send.message.WhichOneof("body") == "lease_ended"
     ]
@@ -139,6 +140,21 @@ def test_R17_the_newest_epoch_is_remembered_over_a_restart(rig: Rig) -> None:
     rig.hear(lease(EPOCH + 1), sender=SUCCESSOR)
     rig.restart()
     assert ["lease_ended"] == kinds(rig.hear(lease(), sender=CLIENT))
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_R17_a_refused_client_gets_the_lease_above_the_epoch_that_it_was_told(
+    rig: Rig, is_restarted: bool
+) -> None:
+    rig.registered(A)
+    rig.hear(lease(EPOCH), sender=CLIENT)
+    if is_restarted:
+        rig.restart()
+    (told,) = bodies(rig.hear(lease(EPOCH - 50), sender=SUCCESSOR), "lease_ended")
+    assert (EPOCH - 50, EPOCH) == (told.epoch, told.current_epoch)
+    turn = rig.hear(lease(told.current_epoch + 1), sender=SUCCESSOR)
+    assert [EPOCH + 1] == [each.epoch for each in bodies(turn, "lease_granted")]
+    assert [b"s1"] == [each.status for each in bodies(turn, "delivery")]
 
 
 def test_a_client_without_a_lease_is_ignored(rig: Rig) -> None:
