@@ -33,15 +33,15 @@ class Lines(DeviceListener):
 
     def connected(self, device: Device) -> None:
         """Say it."""
-        self.write(device, "connected", f"connected as {device.name!r}", priority=device.priority)
+        self.write(device, "connected", f"priority={device.priority}", priority=device.priority)
 
     def refused(self, device: Device, explanation: str) -> None:
         """Say it with its meaning."""
-        self.write(device, "refused", f"refused: {explanation}", reason=explanation)
+        self.write(device, "refused", explanation, reason=explanation, level="warn")
 
     def disconnected(self, device: Device, reason: str) -> None:
         """Say it once."""
-        self.write(device, "disconnected", f"disconnected: {reason}; trying again", reason=reason)
+        self.write(device, "disconnected", f"{reason}; trying again", reason=reason, level="warn")
 
     def answered(self, device: Device, status: bytes, command: bytes, latency_s: float) -> None:
         """Say it when the command is a new one."""
@@ -55,17 +55,25 @@ class Lines(DeviceListener):
 
     def failed(self, device: Device, reason: str) -> None:
         """The device gives up."""
-        self.write(device, "failed", reason, reason=reason)
+        self.write(device, "failed", reason, reason=reason, level="error")
 
     def _command(self, device: Device, command: bytes, **fields: Any) -> None:  # noqa: ANN401
         if self._last_commands.get(device.identity) == command:
             return
         self._last_commands[device.identity] = command
         shown = printable(command)
-        self.write(device, "command", f"command {shown or '(empty)'}", command=shown, **fields)
+        self.write(device, "command", shown or "(empty)", command=shown, **fields)
 
-    def write(self, device: Device | None, event: str, text: str, **fields: Any) -> None:  # noqa: ANN401
-        """One line, out at once."""
+    def write(
+        self,
+        device: Device | None,
+        event: str,
+        text: str,
+        *,
+        level: str = "info",
+        **fields: Any,  # noqa: ANN401
+    ) -> None:
+        """One line, out at once; a person's is of the form that the gateway's own have."""
         now = self._clock()
         identity = printable(str(device.identity).encode()) if device is not None else "fleet-lab"
         if self._is_json:
@@ -73,6 +81,7 @@ class Lines(DeviceListener):
             line = json.dumps(entry)
         else:
             clock = time.strftime("%H:%M:%S", time.localtime(now))
-            line = f"{clock}.{int(now * 1000) % 1000:03d} {identity:<28} {text}"
+            who = f" device={identity}" if device is not None else ""
+            line = f"{clock}.{int(now * 1000) % 1000:03d} {level:<5} {event}{who} {text}"
         self._out.write(line + "\n")
         self._out.flush()

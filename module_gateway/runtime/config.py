@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from module_gateway.protocol.errors import ConfigError
 from module_gateway.runtime.config_errors import ConfigFileError, Location, key_text, problem
-from module_gateway.runtime.config_forms import Draft, adapt
+from module_gateway.runtime.config_forms import VERSION_KEY, Draft, adapt
 from module_gateway.runtime.config_rules import broken_rules
 from module_gateway.runtime.settings import Endpoint, ExternalConnection, Settings
 
@@ -80,7 +80,8 @@ def inspect(path: Path) -> Inspection:
     notices = tuple(f"{path}: {notice}" for notice in draft.notices)
     if settings is None or problems:
         return Inspection(str(path), None, tuple(_unique(problems)), notices)
-    return Inspection(str(path), settings.with_notices(notices), (), notices)
+    settings = settings.with_notices(notices).from_file(str(path))
+    return Inspection(str(path), settings, (), notices)
 
 
 def _unique(problems: list[ConfigError]) -> list[ConfigError]:
@@ -189,8 +190,9 @@ def _without_secrets(key: str, value: Any) -> Any:  # noqa: ANN401 - any JSON va
 
 
 def changed_settings(settings: Settings) -> dict[str, Any]:
-    """Of `effective_configuration`, what is not the default, as `section.key: value`."""
-    return dict(_differences("", effective_configuration(settings), _DEFAULTS))
+    """Of `effective_configuration`, what is not as without a file, as `section.key: value`."""
+    found = dict(_differences("", effective_configuration(settings), _DEFAULTS))
+    return {key: value for key, value in found.items() if key != VERSION_KEY}
 
 
 def _differences(
@@ -204,4 +206,4 @@ def _differences(
             yield f"{prefix}{key}", value
 
 
-_DEFAULTS: Final = Settings().model_dump(mode="json", by_alias=True)
+_DEFAULTS: Final = default_settings().model_dump(mode="json", by_alias=True)

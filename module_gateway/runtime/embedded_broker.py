@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import sys
 from collections.abc import Sequence
 
@@ -12,8 +11,12 @@ from amqtt.broker import Broker  # type: ignore[import-untyped]  # it ships no t
 from amqtt.errors import BrokerError  # type: ignore[import-untyped]  # likewise
 
 from module_gateway.runtime.broker import LOOPBACK
+from module_gateway.runtime.log import configure, get_logger
 from module_gateway.runtime.options import port_number
 from module_gateway.runtime.process import EXIT_FAILED, EXIT_OK, install_signals
+from module_gateway.runtime.settings import Logging
+
+_log = get_logger(__name__)
 
 MAX_CONNECTIONS = 100  # processes of one machine
 
@@ -39,7 +42,7 @@ async def serve(port: int, stop: asyncio.Event) -> None:
         }
     )
     await broker.start()
-    sys.stderr.write(f"embedded broker: ready on {LOOPBACK}:{port}\n")
+    _log.info("ready", mqtt=f"{LOOPBACK}:{port}")
     await stop.wait()
     await broker.shutdown()
 
@@ -50,7 +53,7 @@ async def _run(port: int) -> int:
     try:
         await serve(port, stop)
     except (BrokerError, OSError) as error:
-        sys.stderr.write(f"embedded broker: {LOOPBACK}:{port}: {error}\n")
+        _log.error("failed", reason=f"cannot listen on {LOOPBACK}:{port}: {error}")
         return EXIT_FAILED
     return EXIT_OK
 
@@ -60,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="embedded-broker", description=__doc__)
     parser.add_argument("--port", type=port_number, required=True)
     arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    configure(Logging(format="text"), "embedded_broker")
     return asyncio.run(_run(arguments.port))
 
 

@@ -20,6 +20,7 @@ from structlog.typing import FilteringBoundLogger, Processor
 
 from module_gateway.protocol.errors import ConfigError
 from module_gateway.runtime.settings import Logging, LogSink
+from module_gateway.runtime.text_lines import for_file, for_terminal
 
 FILE_NAME: Final = "ModuleGateway.log"
 FILE_SIZE_BYTES: Final = 50 * 1024 * 1024  # fleet-protocol 5.1
@@ -77,12 +78,14 @@ def _escape_fields(
     return event_dict
 
 
-def _for_people(
-    _logger: object, _method: str, event_dict: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    """The field `in_full` is for machines: text leaves it out."""
-    event_dict.pop("in_full", None)
-    return event_dict
+def _text_renderer(component: str, *, is_file: bool, is_coloured: bool) -> Processor:
+    def render(_logger: object, _method: str, event_dict: MutableMapping[str, Any]) -> str:
+        event_dict.pop("in_full", None)  # that field is for machines
+        if is_file:
+            return for_file(event_dict, component)
+        return for_terminal(event_dict, is_coloured=is_coloured)
+
+    return render
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
@@ -155,14 +158,8 @@ def _prepare(
     if is_json:
         chain += [name_component, structlog.processors.JSONRenderer(default=str)]
     else:
-        chain.append(_for_people)
-        chain.append(
-            structlog.dev.ConsoleRenderer(
-                colors=is_coloured,
-                timestamp_key="time",
-                exception_formatter=structlog.dev.plain_traceback,
-            )
-        )
+        is_file = isinstance(handler, logging.FileHandler)
+        chain.append(_text_renderer(component, is_file=is_file, is_coloured=is_coloured))
     foreign: list[Processor] = [
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         structlog.stdlib.add_log_level,

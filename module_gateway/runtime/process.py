@@ -99,11 +99,15 @@ def run_process(
 
 
 def log_configuration(settings: Settings) -> None:
-    """Notices about the file, and what is in force, without secrets."""
+    """Notices about the file, which settings it changes, and for machines all, without secrets."""
     for notice in settings.notices:
         _log.warning("configuration_notice", notice=notice)
-    in_full = effective_configuration(settings)
-    _log.info("configuration", changed=changed_settings(settings), in_full=in_full)
+    _log.info(
+        "configuration",
+        file=settings.source or "none",
+        changed=changed_settings(settings),
+        in_full=effective_configuration(settings),
+    )
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -143,7 +147,8 @@ async def _run_main(runtime: Runtime, main: Callable[[Runtime], Awaitable[None]]
     await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
     if not work.done():
         runtime.health.set(STARTED, is_ok=False, detail="stopping")
-        _log.info("stopping", failure=runtime.failure)
+        if runtime.failure is not None:
+            _log.info("stopping", failure=runtime.failure)
         await asyncio.wait({work}, timeout=STOP_LIMIT_S)
     stop.cancel()
     if not work.done():
@@ -196,7 +201,7 @@ def install_signals(name: str, stop: asyncio.Event) -> None:
     def on_signal(number: signal.Signals) -> None:
         if not first:
             first.append(loop.time())
-            _log.info("signal", name=number.name)
+            _log.info("stopping", signal=number.name)
             stop.set()
         elif loop.time() - first[0] > SAME_SIGNAL_S:
             sys.stderr.write(f"{name}: second signal, exits at once\n")

@@ -292,14 +292,26 @@ class Settings(Section):
     the file."""
 
     _notices: tuple[str, ...] = PrivateAttr(())
+    _source: str = PrivateAttr("")
 
     @property
     def notices(self) -> tuple[str, ...]:
         """What the loader wants the operator to know; one sentence each."""
         return self._notices
 
+    @property
+    def source(self) -> str:
+        """The file that these settings are from, "" for none."""
+        return self._source
+
     def with_notices(self, notices: tuple[str, ...]) -> Settings:
         """The same settings with `notices` attached."""
         copy = self.model_copy()
         copy._notices = notices  # noqa: SLF001 - of this very class
+        return copy
+
+    def from_file(self, source: str) -> Settings:
+        """The same settings with the name of their file attached."""
+        copy = self.model_copy()
+        copy._source = source  # noqa: SLF001 - of this very class
         return copy

@@ -14,8 +14,10 @@ def test_a_command_is_said_when_it_changes() -> None:
     lines = Lines(out, clock=lambda: 12.345)
     for command in (b"a", b"a", b"b", b"b", b"a"):
         lines.answered(DEVICE, b"s", command, 0.001)
-    said = [line.split(maxsplit=2) for line in out.getvalue().splitlines()]
-    assert [words[1:] for words in said] == [["1001/0/left_button", f"command {c}"] for c in "aba"]
+    said = [line.split(maxsplit=1) for line in out.getvalue().splitlines()]
+    assert [text for _, text in said] == [
+        f"info  command device=1001/0/left_button {c}" for c in "aba"
+    ]
     assert said[0][0].endswith(".345")
 
 
@@ -24,7 +26,7 @@ def test_a_pushed_command_is_always_said() -> None:
     lines = Lines(out)
     lines.pushed(DEVICE, b"a")
     lines.pushed(DEVICE, b"a")
-    assert out.getvalue().count("command a") == 2
+    assert out.getvalue().count("command device=1001/0/left_button a") == 2
 
 
 def test_json_lines_are_objects_with_time_device_and_event() -> None:

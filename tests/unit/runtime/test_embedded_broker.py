@@ -30,7 +30,7 @@ async def test_a_message_goes_through_and_sigterm_ends_it() -> None:
         process.terminate()
         code = await process.wait()
 
-    assert said == f"embedded broker: ready on 127.0.0.1:{port}\n".encode()
+    assert said.endswith(f" info  ready mqtt=127.0.0.1:{port}\n".encode())
     assert (received.payload, code) == (b"\x00payload", 0)
 
 
