@@ -34,6 +34,8 @@ STOP_RANKS: Final = {
     UPSTREAM_BROKER: 5,
     BUS_BROKER: 5,
 }
+ROOT_WARNING: Final = "Warning: Mosquitto should not be run as root/administrator."
+"""It is, when the whole gateway is: as another user it could not use the state folder."""
 SOURCE_FOLDER: Final = str(Path(module_gateway.__file__).parent.parent)
 
 _log = get_logger(__name__)
@@ -128,6 +130,7 @@ class Composition:
             lambda _pid: _ready_broker(self.bus),
             stop_rank=STOP_RANKS[BUS_BROKER],
             environment=self._environment,
+            unshown=frozenset({ROOT_WARNING}),
         )
 
     def _upstream_broker(self) -> Component:
@@ -145,6 +148,7 @@ class Composition:
             lambda _pid: _ready_broker(BusLocation(None, LOOPBACK, port)),
             stop_rank=STOP_RANKS[UPSTREAM_BROKER],
             environment=self._environment,
+            unshown=frozenset({ROOT_WARNING}),
         )
 
     def _device(self, device: VirtualDevice, addresses: Callable[[str], Addresses]) -> Component:

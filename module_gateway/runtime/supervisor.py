@@ -17,6 +17,7 @@ from module_gateway.runtime.log import get_logger
 from module_gateway.runtime.process import EXIT_CONFIG, EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from module_gateway.runtime.tasks import start_task, stop_tasks
 from module_gateway.runtime.terminal import LineSplitter, Terminal
+from module_gateway.runtime.text_lines import LastWords
 
 Addresses = Mapping[str, str]
 PR_SET_PDEATHSIG: Final = 1  # prctl(2)
@@ -37,6 +38,7 @@ class Component:
         after: names of components that must be ready before the first start.
         stop_rank: lower ranks are stopped first, equal ones together.
         is_essential: without it the others make no sense.
+        unshown: lines of its output that say nothing to anybody.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Component:
     stop_rank: int = 0
     is_essential: bool = True
     environment: Callable[[], Mapping[str, str]] = field(default=dict)
+    unshown: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,8 @@ class Running:
     exit_code: int = EXIT_OK
     """Of the last process that ended by itself."""
     starts: int = 0
+    said: LastWords = field(default_factory=LastWords)
+    """Of the last process."""
     is_ready: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -142,7 +147,7 @@ class Supervisor:
             _log.warning(
                 "component_died",
                 name=running.component.name,
-                exit_code=running.exit_code,
+                **_ending(running),
                 again_in_s=round(delay_s, 2),
             )
             await asyncio.sleep(delay_s)
@@ -156,8 +161,11 @@ class Supervisor:
         elif running.exit_code == EXIT_USAGE:
             running.failure = "its command line was refused"
         elif unready >= self._policy.attempts:
-            running.failure = f"it did not become ready in {unready} starts; its own lines say why"
-        return bool(running.failure)
+            running.failure = f"it did not become ready in {unready} starts"
+        if not running.failure:
+            return False
+        running.failure += f": {running.said.cause() or 'it did not say why'}"
+        return True
 
     def _give_up(self, running: Running) -> None:
         name = running.component.name
@@ -172,6 +180,7 @@ class Supervisor:
     async def _run_once(self, running: Running) -> bool:
         """One process from start to reaping; whether it became ready meanwhile."""
         running.starts += 1
+        running.said = LastWords()
         try:
             process = await self._start(running.component)
         except (ConfigError, OSError) as error:
@@ -182,7 +191,7 @@ class Supervisor:
         _log.debug("component_started", name=running.component.name, pid=process.pid)
         if self._stopping.is_set():  # asked to stop while it was being started
             _signal(process, signal.SIGTERM)
-        reading = start_task(self._show(running.component.name, process), "read-output")
+        reading = start_task(self._show(running, process), "read-output")
         watching = start_task(self._watch(running, process), "watch-readiness")
         try:
             running.exit_code = await process.wait()
@@ -206,14 +215,17 @@ class Supervisor:
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
 
-    async def _show(self, name: str, process: asyncio.subprocess.Process) -> None:
-        splitter = LineSplitter()
+    async def _show(self, running: Running, process: asyncio.subprocess.Process) -> None:
+        splitter, component = LineSplitter(), running.component
         assert process.stdout is not None  # noqa: S101 - asked for a pipe
-        while received := await process.stdout.read(READ_BYTES):
-            for line in splitter.feed(received):
-                self._terminal.show(name, line)
-        for line in splitter.finish():
-            self._terminal.show(name, line)
+        is_open = True
+        while is_open:
+            received = await process.stdout.read(READ_BYTES)
+            is_open = bool(received)
+            for line in splitter.feed(received) if is_open else splitter.finish():
+                if line not in component.unshown:
+                    running.said.heard(line)
+                    self._terminal.show(component.name, line)
 
     async def _watch(self, running: Running, process: asyncio.subprocess.Process) -> None:
         try:
@@ -267,9 +279,27 @@ def _has_failed(task: asyncio.Task[None]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is not None
 
 
+def _ending(running: Running) -> dict[str, object]:
+    """How a process ended, for a log line: by itself with a code, or killed by a signal."""
+    code = running.exit_code
+    if code >= 0:
+        return {"exit_code": code, "reason": running.said.cause() if code else None}
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = str(-code)
+    return {"exit_code": code, "killed_by": name}
+
+
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # it has just ended by itself
-        process.send_signal(number)
+    """Send a signal to a child that was not reaped yet.
+
+    `process.send_signal` looks first whether the child has ended. So it may take the exit code
+    away from the loop's own wait, which then reports 255.
+    """
+    if process.returncode is None:
+        with suppress(ProcessLookupError):  # it has just ended by itself
+            os.kill(process.pid, number)
 
 
 def _die_with_parent() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import queue
+import re
 import threading
 from collections.abc import Mapping
 from typing import Final, TextIO
@@ -11,7 +12,10 @@ from typing import Final, TextIO
 MAX_LINE_BYTES: Final = 16 * 1024
 MAX_WAITING_LINES: Final = 10_000
 COLOURS: Final = (36, 33, 35, 32, 34, 96, 93, 95)  # of the ANSI terminal; no red: that is failure
+LEVEL_COLOURS: Final = {"warn ": 33, "error": 31, "fatal": 31}
 CLOSE_TIMEOUT_S: Final = 1.0
+
+_LEVEL: Final = re.compile(r"(?<=^\d\d:\d\d:\d\d\.\d{3} )(warn |error|fatal)(?= )")
 
 
 class LineSplitter:
@@ -63,6 +67,7 @@ class Terminal:
         mark = f"{name:<{self._width}} │"
         if self._is_coloured:
             mark = f"\x1b[{self._colours.get(name, 37)}m{mark}\x1b[0m"
+            line = _LEVEL.sub(lambda word: f"\x1b[{LEVEL_COLOURS[word[0]]}m{word[0]}\x1b[0m", line)
         return f"{mark} {line}"
 
     def show(self, name: str, line: str) -> None:

@@ -146,13 +146,48 @@ async def test_O4_crash_is_logged_and_restarted_or_exits_nonzero(tmp_path: Path)
     assert [(line["name"], line["exit_code"]) for line in died] == [("crasher", 7)] * 2
 
 
+async def test_a_component_that_ends_says_how_and_why_in_the_line_about_it() -> None:
+    code = "import os; print('no room', flush=True); raise SystemExit(1)"
+    killed = "import os; os.kill(os.getpid(), 9)"
+    with capture_logs() as logs:
+        for text in (code, killed):
+            await Run(component("it", text, ready=never)).end()
+    died = [line for line in logs if line["event"] == "component_died"]
+
+    assert {(line["exit_code"], line.get("reason"), line.get("killed_by")) for line in died} == {
+        (1, "no room", None),
+        (-9, None, "SIGKILL"),
+    }
+
+
+async def test_lines_that_say_nothing_are_not_shown() -> None:
+    code = "print('noise', flush=True); print('up', flush=True)\n" + WAIT
+    async with run(component("broker", code, unshown=frozenset({"noise"}))) as it:
+        async with asyncio.timeout(20):
+            while "broker │ up" not in it.output:
+                await asyncio.sleep(0.005)
+
+    assert it.output == ["broker │ up"]
+
+
+async def test_a_component_that_is_stopped_while_it_starts_has_not_failed() -> None:
+    def refuse() -> tuple[str, ...]:
+        raise ConfigError("port", got=1, expected="2")
+
+    for _ in range(20):  # a race: its exit code must not get lost between two signals
+        it = Run(component("quick", "pass"), component("refused", "", command=refuse))
+        await it.end()
+
+        assert [line for line in it.output if "quick" in line] == []
+
+
 async def test_O4_a_component_that_never_becomes_ready_ends_all_with_nonzero() -> None:
     with capture_logs() as logs:
         it = Run(component("broken", "raise SystemExit(1)", ready=never), component("fine", WAIT))
 
         assert await it.end() == 1
     assert it.output[-1] == (
-        "FAILED: broken: it did not become ready in 3 starts; its own lines say why"
+        "FAILED: broken: it did not become ready in 3 starts: it did not say why"
     )
     assert [line["name"] for line in logs if line["event"] == "component_failed"] == ["broken"]
 
@@ -165,11 +200,14 @@ async def test_what_trying_again_cannot_help_is_not_tried_again(
     tmp_path: Path, code: int, expected: int, reason: str
 ) -> None:
     starts = tmp_path / "starts"
-    text = f"open({str(starts)!r}, 'a').write('start\\n'); raise SystemExit({code})"
+    said = "12:00:00.000 error configuration_refused error='a.b is 1; expected 2'"
+    text = (
+        f"open({str(starts)!r}, 'a').write('start\\n'); print({said!r}); raise SystemExit({code})"
+    )
     it = Run(component("refused", text, ready=never))
 
     assert await it.end() == expected
-    assert it.output[-1] == f"FAILED: refused: {reason}"
+    assert it.output[-1] == f"FAILED: refused: {reason}: a.b is 1; expected 2"
     assert starts.read_text().splitlines() == ["start"]
 
 
@@ -200,7 +238,7 @@ async def test_an_inessential_component_fails_alone_and_is_reported_at_the_end()
         it.stop.set()
 
         assert await it.end() == 1
-        assert it.output[-1] == "FAILED: device: its command line was refused"
+        assert it.output[-1] == ("FAILED: device: its command line was refused: it did not say why")
 
 
 async def test_a_killed_component_comes_back_and_the_old_one_is_reaped_first(

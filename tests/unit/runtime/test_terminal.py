@@ -43,6 +43,17 @@ def test_colours_are_for_terminals_and_no_color_is_respected() -> None:
         assert ("\x1b[" in terminal.prefixed("a", "x")) is is_coloured
 
 
+def test_a_warning_stands_out_of_the_lines_of_a_terminal() -> None:
+    terminal = Terminal(Tty(), ("a",), {})
+    terminal.close()
+    shown = [
+        terminal.prefixed("a", f"15:04:05.123 {level} event").partition("15:04:05.123 ")[2]
+        for level in ("info ", "warn ", "error")
+    ]
+
+    assert shown == ["info  event", "\x1b[33mwarn \x1b[0m event", "\x1b[31merror\x1b[0m event"]
+
+
 @given(st.lists(st.binary(max_size=40)), st.integers(1, 7))
 def test_any_split_of_the_bytes_gives_the_same_lines(lines: list[bytes], step: int) -> None:
     whole = b"".join(line.replace(b"\n", b"") + b"\n" for line in lines)
