@@ -112,12 +112,14 @@ class ConfigError(GatewayError):
         got: what stands there, None when it is missing.
         expected: what would be right.
         hint: the nearest valid spelling or the remedy, "" for none.
+        sentence: the text without the hint.
     """
 
     def __init__(self, where: str, *, got: object, expected: str, hint: str = "") -> None:
         self.where, self.got, self.expected, self.hint = where, got, expected, hint
         found = "is missing" if got is None else f"is {got!r}"
-        super().__init__(f"{where} {found}; expected {expected}" + (f" ({hint})" if hint else ""))
+        self.sentence = f"{where} {found}; expected {expected}"
+        super().__init__(self.sentence + (f" ({hint})" if hint else ""))
 
 
 class ProtocolError(GatewayError):

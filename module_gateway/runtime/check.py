@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import socket
-import ssl
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from module_gateway.protocol.errors import ConfigError
 from module_gateway.runtime.broker import find_mosquitto, is_told_where
 from module_gateway.runtime.config import default_settings, effective_configuration, inspect
 from module_gateway.runtime.options import add_common_options
+from module_gateway.runtime.preflight import certificate_obstacles
 from module_gateway.runtime.process import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
 from module_gateway.runtime.settings import Endpoint, Settings
 from module_gateway.runtime.state import ensure_state_dir, find_state_dir
@@ -76,7 +76,9 @@ def check_configuration(path: Path | None) -> tuple[Settings | None, list[Findin
     if path is None:
         return default_settings(), [Finding("configuration", True, "no file given: defaults")]
     found = inspect(path)
-    findings = [Finding("configuration", False, str(item)) for item in found.problems]
+    findings = [
+        Finding("configuration", False, item.sentence, item.hint) for item in found.problems
+    ]
     findings += [Finding("configuration", True, f"note: {item}") for item in found.notices]
     if found.settings is not None:
         findings.append(Finding("configuration", True, f"{path} can be used"))
@@ -97,7 +99,7 @@ def _check_state(state_dir: Path) -> Iterator[Finding]:
     try:
         ensure_state_dir(state_dir)
     except ConfigError as error:
-        yield Finding("state folder", False, str(error), error.hint)
+        yield Finding("state folder", False, error.sentence, error.hint)
         return
     yield Finding("state folder", True, f"{state_dir} can be written")
     is_private = state_dir.stat().st_mode & 0o077 == 0
@@ -128,7 +130,7 @@ def _check_bus(
             return
         socket_in(state_dir)
     except ConfigError as error:
-        yield Finding("bus", False, str(error), error.hint)
+        yield Finding("bus", False, error.sentence, error.hint)
         return
     program = find_mosquitto(environ)
     if program is None:
@@ -157,19 +159,10 @@ def _check_connect(target: Path | tuple[str, int], name: str) -> Finding:
 
 
 def _check_certificates(endpoint: Endpoint, where: str) -> Iterator[Finding]:
-    tls = endpoint.mqtt_settings
-    if not tls.ssl:
+    if not endpoint.mqtt_settings.ssl:
         return
-    context = ssl.create_default_context()
-    try:
-        context.load_verify_locations(tls.ca_file)
-        yield Finding("certificates", True, f"{where}: {tls.ca_file} can be used")
-    except (OSError, ssl.SSLError) as error:
-        remedy = "a PEM file with the certificates of the authority"
-        yield Finding("certificates", False, f"{where}: {tls.ca_file}: {error}", remedy)
-    try:
-        context.load_cert_chain(tls.client_cert, tls.client_key, password="")
-        yield Finding("certificates", True, f"{where}: {tls.client_cert} fits its key")
-    except (OSError, ssl.SSLError) as error:
-        remedy = "a PEM certificate and the unencrypted PEM key that belongs to it"
-        yield Finding("certificates", False, f"{where}: {tls.client_cert}: {error}", remedy)
+    found = list(certificate_obstacles(endpoint, where))
+    for obstacle in found:
+        yield Finding("certificates", False, obstacle.text, obstacle.remedy)
+    if not found:
+        yield Finding("certificates", True, f"{where}: all three files can be used")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import module_gateway
 from module_gateway.bus.location import BusLocation, find_bus
+from module_gateway.modules.catalog import find_class
 from module_gateway.runtime.broker import LOOPBACK, answers, is_told_where, plan_bus, plan_upstream
 from module_gateway.runtime.log import get_logger
 from module_gateway.runtime.process import SUPERVISED
@@ -50,13 +51,31 @@ class VirtualDevice:
     role: str
     device_type: int
     period: str = "1s"
+    number: int = 0
+    """Of `module` in the configuration at hand."""
 
 
 DEMO_DEVICES: Final = (
-    VirtualDevice("device_button", "car_accessory", "left_button", 0),
+    VirtualDevice("device_button", "car_accessory", "left_button", 0, period="5s"),
     VirtualDevice("device_car", "mission", "autonomy", 1),
     VirtualDevice("device_io", "io", "testing_plc", 1),
 )
+
+
+def demo_devices(settings: Settings) -> list[VirtualDevice]:
+    """Those devices of the demo that the configuration has a module and an endpoint for."""
+    attached = {
+        number for item in settings.external_connection.endpoints for number in item.modules
+    }
+    numbers: dict[str, int] = {}
+    for key, value in settings.module_paths.items():
+        if int(key) in attached:
+            numbers.setdefault(find_class(f"module-paths.{key}", value).name, int(key))
+    return [
+        replace(device, number=numbers[device.module])
+        for device in DEMO_DEVICES
+        if device.module in numbers
+    ]
 
 
 @dataclass(slots=True)
@@ -90,7 +109,7 @@ class Composition:
         # A control plane that is not there yet would cost the first session its step timeout.
         first = ("control_plane",) if self.is_demo else ()
         ours.append(self._of_ours("external_client", (*after, *first)))
-        devices = DEMO_DEVICES if self.is_demo else ()
+        devices = demo_devices(self.settings) if self.is_demo else ()
         return [*brokers, *ours, *(self._device(device, addresses) for device in devices)]
 
     def _of_ours(self, name: str, after: tuple[str, ...]) -> Component:
@@ -156,7 +175,8 @@ class Composition:
             host, port = device_address(addresses("internal_server"), self.settings)
             return (
                 *_python("fleet_lab"),
-                *("device", "--host", host, "--port", str(port), "--module", device.module),
+                *("device", "--host", host, "--port", str(port), "--module", str(device.number)),
+                *("--payload", device.module),
                 *("--role", device.role, "--type", str(device.device_type)),
                 *("--period", device.period, "--priority", "0", "--name", device.role, "--wait"),
             )

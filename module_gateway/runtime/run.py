@@ -8,15 +8,19 @@ import fcntl
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from module_gateway.bus.location import HOST_VARIABLE, PORT_VARIABLE
 from module_gateway.protocol.errors import ConfigError, GatewayError
-from module_gateway.runtime.composition import DEMO_DEVICES, Composition
+from module_gateway.runtime.broker import answers
+from module_gateway.runtime.composition import Composition, demo_devices, device_address
 from module_gateway.runtime.log import configure, get_logger
 from module_gateway.runtime.options import Once, add_common_options, load_settings, port_number
+from module_gateway.runtime.preflight import Obstacle, obstacles
 from module_gateway.runtime.process import (
     EXIT_CONFIG,
     EXIT_FAILED,
@@ -30,6 +34,9 @@ from module_gateway.runtime.terminal import Terminal, TerminalStream
 
 NAME: Final = "gateway"
 LOCK_NAME: Final = "run.lock"
+PORTS_LIMIT_S: Final = 5.0
+"""A killed gateway's processes need about so long until their ports are free again."""
+PORTS_POLL_S: Final = 0.2
 
 _log = get_logger(__name__)
 
@@ -64,10 +71,14 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_all.py") -> int:
         SystemExit: 2 for wrong usage, 78 for a configuration that cannot be used.
     """
     args = build_parser(prog).parse_args(argv)
-    settings = load_settings(args)
+    settings = with_port(load_settings(args), args.port)
     try:
         state_dir = ensure_state_dir(find_state_dir(settings.state_dir, os.environ))
         with alone(state_dir):
+            found = wait_for_way(settings, state_dir, is_demo=args.demo)
+            if found:
+                sys.stderr.write("".join(f"cannot start: {item}\n" for item in found))
+                return EXIT_FAILED if all(item.is_passing for item in found) else EXIT_CONFIG
             return asyncio.run(_run(args, settings, state_dir))
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
@@ -75,6 +86,33 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_all.py") -> int:
     except AlreadyRunningError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_FAILED
+
+
+def with_port(settings: Settings, port: int | None) -> Settings:
+    """The settings with the port of the command line, None for none (case 17)."""
+    if port is None:
+        return settings
+    own = settings.internal_server_settings.model_copy(update={"port": port})
+    return settings.model_copy(update={"internal_server_settings": own})
+
+
+def wait_for_way(
+    settings: Settings, state_dir: Path, *, is_demo: bool, limit_s: float = PORTS_LIMIT_S
+) -> list[Obstacle]:
+    """What is in the way for good; a port that was just given up is waited for."""
+    until = time.monotonic() + limit_s
+    is_said = False
+    while True:
+        found = obstacles(settings, state_dir, os.environ, is_demo=is_demo)
+        if not any(item.is_passing for item in found) or time.monotonic() >= until:
+            return found
+        if not all(item.is_passing for item in found):
+            return found
+        if not is_said:
+            texts = ", ".join(item.text for item in found)
+            sys.stderr.write(f"waiting up to {limit_s:g} s: {texts}\n")
+            is_said = True
+        time.sleep(PORTS_POLL_S)
 
 
 class AlreadyRunningError(GatewayError):
@@ -109,6 +147,16 @@ def options_of_components(args: argparse.Namespace, state_dir: Path) -> list[str
     return options
 
 
+async def _look_for_bus(composition: Composition) -> None:
+    """Say at once that a bus which somebody else runs is not there: everything waits for it."""
+    if not composition.is_own_bus and not await answers(composition.bus):
+        _log.warning(
+            "bus_absent",
+            location=str(composition.bus),
+            hint=f"start that broker; it is named by {HOST_VARIABLE}, {PORT_VARIABLE} or `bus`",
+        )
+
+
 async def _run(args: argparse.Namespace, settings: Settings, state_dir: Path) -> int:
     composition = Composition(
         settings,
@@ -132,6 +180,7 @@ async def _run(args: argparse.Namespace, settings: Settings, state_dir: Path) ->
             logging = logging.model_copy(update={"format": "text"})
         configure(logging, NAME, TerminalStream(terminal, NAME))
         log_configuration(settings)
+        await _look_for_bus(composition)
         stop = asyncio.Event()
         install_signals(NAME, stop)
         supervisor = Supervisor(components, terminal)
@@ -139,10 +188,11 @@ async def _run(args: argparse.Namespace, settings: Settings, state_dir: Path) ->
         def ready() -> None:
             found = {name: supervisor.addresses(name) for name in names}
             terminal.say(ready_line(found))
-            if args.demo:
-                terminal.say(look_around(settings, found))
+            terminal.say(next_steps(settings, found, is_demo=args.demo))
 
-        return await supervisor.run(stop, ready)
+        code = await supervisor.run(stop, ready)
+        _log.info("stopped", exit_code=code)
+        return code
     finally:
         terminal.close()
 
@@ -157,26 +207,41 @@ def ready_line(found: dict[str, Addresses]) -> str:
     return "READY " + " ".join(places)
 
 
-def look_around(settings: Settings, found: dict[str, Addresses]) -> str:
-    """What to type next to see the demo work."""
+def next_steps(settings: Settings, found: dict[str, Addresses], *, is_demo: bool) -> str:
+    """What to type next, at most 120 columns wide."""
+    host, port = device_address(found.get("internal_server", {}), settings)
+    steps = [("Devices", f"connect to {host}:{port}")]
+    steps += look_around(settings, found) if is_demo else upstreams(settings)
+    steps.append(("Stop", "Ctrl-C"))
+    return "\n".join(("", *(f"  {name:<9} {text}" for name, text in steps), ""))
+
+
+def upstreams(settings: Settings) -> list[tuple[str, str]]:
+    """Where statuses go."""
+    return [
+        (
+            "Upstream",
+            f"{endpoint.server_ip}:{endpoint.port} for modules "
+            + ", ".join(map(str, endpoint.modules)),
+        )
+        for endpoint in settings.external_connection.endpoints
+    ]
+
+
+def look_around(settings: Settings, found: dict[str, Addresses]) -> list[tuple[str, str]]:
+    """How to see the demo work, and how to send its vehicle somewhere."""
     said = found.get("control_plane", {})
     own = settings.control_plane_settings
     base = f"http://{said.get('api', f'{own.http_host}:{own.http_port}')}"
     upstream = settings.external_connection
     vehicle = f"{base}/api/v1/vehicles/{upstream.company}/{upstream.vehicle_name}"
-    car = next(device for device in DEMO_DEVICES if device.module == "mission")
-    stop = {"name": "Gate", "position": {"latitude": 49.2, "longitude": 16.6, "altitude": 230}}
-    command = json.dumps({"command": {"action": "START", "route": "north", "stops": [stop]}})
-    return "\n".join(
-        (
-            "",
-            f"  Look:     {base}/",
-            f"            curl {base}/api/v1/vehicles",
-            f"            curl {vehicle}",
-            "  Command:  curl -X POST -H 'Content-Type: application/json' \\",
-            f"              -d '{command}' \\",
-            f"              {vehicle}/devices/1/{car.device_type}/{car.role}/commands",
-            "  Stop:     Ctrl-C",
-            "",
-        )
-    )
+    steps = [("Page", f"{base}/"), ("Look", f"curl {vehicle}")]
+    for car in demo_devices(settings):
+        if car.module == "mission":
+            trip = {"action": "START", "route": "north", "stops": [{"name": "Gate"}]}
+            steps += [
+                ("Command", "curl -X POST -H 'Content-Type: application/json' \\"),
+                ("", f"  -d '{json.dumps({'command': trip})}' \\"),
+                ("", f"  {vehicle}/devices/{car.number}/{car.device_type}/{car.role}/commands"),
+            ]
+    return steps

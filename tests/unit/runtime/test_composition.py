@@ -8,9 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from module_gateway.runtime.composition import Composition, device_address
+from module_gateway.runtime.composition import Composition, demo_devices, device_address
 from module_gateway.runtime.config import default_settings
-from module_gateway.runtime.settings import InternalServerSettings, Settings
+from module_gateway.runtime.settings import (
+    Endpoint,
+    ExternalConnection,
+    InternalServerSettings,
+    Settings,
+)
 from module_gateway.runtime.state import RunNote, ensure_state_dir, write_run_note
 from module_gateway.runtime.supervisor import Component
 
@@ -99,6 +104,19 @@ def test_a_device_of_the_demo_goes_where_the_server_says_it_listens(tmp_path: Pa
     assert words[words.index("--port") + 1] == "1234"
     assert words[words.index("--host") + 1] == "127.0.0.1"
     assert (car.is_essential, "internal_server" in car.after) == (False, True)
+
+
+def test_the_demo_has_the_devices_that_the_configuration_has_a_module_for() -> None:
+    endpoint = Endpoint(server_ip="a", port=1, modules=(2, 77))
+    settings = Settings(
+        module_paths={"1": "mission", "2": "car_accessory", "77": "libio-module.so"},
+        external_connection=ExternalConnection(endpoints=(endpoint,)),
+    )
+
+    assert [(device.name, device.number) for device in demo_devices(settings)] == [
+        ("device_button", 2),
+        ("device_io", 77),
+    ]
 
 
 @pytest.mark.parametrize(

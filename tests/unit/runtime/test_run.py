@@ -18,13 +18,16 @@ from pathlib import Path
 import pytest
 
 from module_gateway.runtime.config import default_settings
+from module_gateway.runtime.preflight import PROCESSES
 from module_gateway.runtime.run import (
     AlreadyRunningError,
     alone,
     build_parser,
-    look_around,
+    next_steps,
     options_of_components,
     ready_line,
+    wait_for_way,
+    with_port,
 )
 from module_gateway.runtime.state import ensure_state_dir
 from tests.brokers import free_port
@@ -132,7 +135,7 @@ def test_case17_the_port_of_the_command_line_wins_over_the_file(tmp_path: Path) 
             assert (devices_port(ready), it.end()) == (port, 0)
 
 
-def test_F4_a_device_port_in_use_ends_all_with_nonzero_and_names_the_component(
+def test_F4_a_device_port_in_use_ends_all_with_nonzero_before_anything_starts(
     tmp_path: Path,
 ) -> None:
     with socket.socket() as taken:
@@ -143,8 +146,41 @@ def test_F4_a_device_port_in_use_ends_all_with_nonzero_and_names_the_component(
         with gateway("--config", str(path), "--state-dir", str(tmp_path / "state")) as it:
             assert it.end() == 1
 
-    assert it.output[-1].startswith("FAILED: internal_server: it did not become ready")
-    assert [line for line in it.output if str(port) in line and "in use" in line]
+    assert it.output == [
+        f"waiting up to 5 s: 0.0.0.0:{port} (devices) is in use",
+        (
+            f"cannot start: 0.0.0.0:{port} (devices) is in use; see by whom with "
+            f"`ss -ltnp sport = :{port}`, or change --port or internal-server-settings.port"
+        ),
+    ]
+
+
+def test_a_port_that_is_given_up_in_time_is_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = default_settings()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        settings = with_port(settings, other.getsockname()[1])
+        threading.Timer(0.1, other.close).start()
+        ours = {
+            name: getattr(settings, name).model_copy(update={"metrics_port": 0})
+            for name in (f"{process}_settings" for process in PROCESSES)
+        }
+        found = wait_for_way(settings.model_copy(update=ours), tmp_path, is_demo=False)
+
+    assert (found, "waiting up to" in capsys.readouterr().err) == ([], True)
+
+
+def test_a_bus_of_somebody_else_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
+    path, port = existing_file(tmp_path, 0), free_port()
+    fields = {**json.loads(path.read_text()), "bus": {"host": "127.0.0.1", "port": port}}
+    with gateway("--config", str(write(tmp_path, fields)), "--state-dir", str(tmp_path)) as it:
+        line = it.until("bus_absent")
+        it.child.terminate()
+
+        assert (it.end(), f"location=127.0.0.1:{port}" in line) == (0, True)
 
 
 def test_O4_a_killed_component_is_restarted(tmp_path: Path) -> None:
@@ -213,7 +249,20 @@ def test_the_ready_line_is_one_line_with_every_address() -> None:
 
 
 def test_the_demo_says_how_to_look_at_it() -> None:
-    text = look_around(default_settings(), {"control_plane": {"api": "127.0.0.1:8080"}})
+    found = {"control_plane": {"api": "127.0.0.1:8080"}}
+    text = next_steps(default_settings(), found, is_demo=True)
 
     assert "curl http://127.0.0.1:8080/api/v1/vehicles" in text
-    assert "/api/v1/vehicles/default_company/default_vehicle/devices/" in text
+    assert "/api/v1/vehicles/default_company/default_vehicle/devices/1/1/autonomy/commands" in text
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_a_gateway_says_where_devices_connect_and_where_statuses_go() -> None:
+    found = {"internal_server": {"devices": "0.0.0.0:1636"}}
+
+    assert next_steps(default_settings(), found, is_demo=False).splitlines() == [
+        "",
+        "  Devices   connect to 127.0.0.1:1636",
+        "  Upstream  127.0.0.1:18883 for modules 1, 2, 3, 1000, 1001",
+        "  Stop      Ctrl-C",
+    ]
