@@ -192,6 +192,20 @@ class MosquittoBroker(BrokerProcess):
         return "\n".join(lines) + "\n"
 
 
+class TlsMosquittoBroker(MosquittoBroker):
+    """Mosquitto that wants a client certificate at `tls_port`; its Unix socket is plain."""
+
+    def __init__(self, folder: Path, authority: Path, certificate: Path, key: Path) -> None:
+        super().__init__(folder, has_unix=True, has_tcp=False)
+        self.tls_port = free_port()
+        self._files = {"cafile": authority, "certfile": certificate, "keyfile": key}
+
+    def _configuration(self) -> str:
+        files = "".join(f"{option} {path}\n" for option, path in self._files.items())
+        listener = f"listener {self.tls_port} 127.0.0.1\n{files}require_certificate true\n"
+        return super()._configuration() + listener
+
+
 class EmbeddedBroker(BrokerProcess):
     """The gateway's broker of last resort, on a loopback port."""
 

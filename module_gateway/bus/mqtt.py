@@ -15,8 +15,9 @@ from tenacity.wait import wait_exponential_jitter
 
 from module_gateway.bus.edge import notify
 from module_gateway.bus.location import BusLocation
-from module_gateway.bus.mqtt_connection import MqttConnection, open_socket
+from module_gateway.bus.mqtt_connection import MqttConnection
 from module_gateway.bus.port import BusListener
+from module_gateway.bus.stream import open_socket
 from module_gateway.protocol.errors import BusError
 from module_gateway.runtime.log import get_logger
 

@@ -1,26 +1,29 @@
 """One MQTT 3.1.1 connection on the event loop: paho's state machine on a socket of ours.
 
-paho does the protocol, the loop does the waiting. The socket is connected before paho gets it,
-so nothing blocks, no thread is involved and a cancelled attempt leaves nothing behind. What
+paho does the protocol, the loop does the waiting. The socket is connected, and secured if it is
+to be, before paho gets it (`stream`), so nothing blocks, no thread is involved and a cancelled
+attempt leaves nothing behind. What
 arrives goes straight to the receiver's callback: there is no queue that could grow or overflow.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from module_gateway.bus.location import BusLocation
+from module_gateway.bus.stream import Stream, TlsStream
 from module_gateway.protocol.errors import BusError
 from module_gateway.runtime.log import get_logger
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import SocketLike  # exists for type checkers only
 
 QOS: Final = 1
 """At least once per hop. With batches it costs nothing measurable (performance 3)."""
@@ -31,52 +34,25 @@ _TICK_S: Final = 1.0
 _TICKS_PER_TIMEOUT: Final = 5
 """How finely the time that a confirmation takes is measured."""
 
+ASK_PART: Final = 0.6
+"""Of the keep-alive: a broker that is silent for so long is asked for a sign of life, and lost
+after as long again. With the ticks under 1.5 keep-alives (E16); paho alone needs 2."""
+
+_TICKS_PER_SILENCE: Final = 10
+"""How finely silence is measured: two ticks more are at most 0.12 keep-alives."""
+
 _log: Final = get_logger(__name__)
-
-
-async def open_socket(location: BusLocation) -> socket.socket:
-    """Connect to the broker.
-
-    Raises:
-        OSError: nobody listens there.
-    """
-    loop = asyncio.get_running_loop()
-    if location.socket is not None:
-        return await _connect(socket.AF_UNIX, str(location.socket))
-    failure: OSError | None = None
-    for family, _, _, _, address in await loop.getaddrinfo(
-        location.host, location.port, type=socket.SOCK_STREAM
-    ):
-        try:
-            stream = await _connect(family, address)
-        except OSError as error:
-            failure = error
-            continue
-        # Without it a round trip waits 88 ms for Nagle and the delayed ACK (performance 0).
-        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return stream
-    raise failure if failure is not None else OSError(f"{location.host} has no address")
-
-
-async def _connect(family: int, address: Any) -> socket.socket:  # noqa: ANN401  # per family
-    stream = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        stream.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(stream, address)
-    except BaseException:
-        stream.close()
-        raise
-    return stream
 
 
 class _Paho(paho.Client):
     """paho's client on a socket that is connected already.
 
     paho has no public way to be given a socket. Its own would block, the Unix one without limit;
-    the contract tests notice if a later version asks for a socket in another way.
+    the contract tests notice if a later version asks for a socket in another way. Nor can it be
+    made to ping earlier than the keep-alive that it tells the broker.
     """
 
-    def __init__(self, client_id: str, stream: socket.socket) -> None:
+    def __init__(self, client_id: str, stream: Stream) -> None:
         super().__init__(
             CallbackAPIVersion.VERSION2,
             client_id,
@@ -86,8 +62,11 @@ class _Paho(paho.Client):
         )
         self._stream = stream
 
-    def _create_socket_connection(self) -> socket.socket:
+    def _create_socket(self) -> SocketLike:
         return self._stream
+
+    def ping(self) -> MQTTErrorCode:
+        return self._send_pingreq()
 
 
 class MqttConnection:
@@ -99,19 +78,31 @@ class MqttConnection:
 
     def __init__(
         self,
-        stream: socket.socket,
+        stream: Stream,
         client_id: str,
         topics: Sequence[str],
         on_up: Callable[[], None],
         on_message: Callable[[str, bytes], None],
+        *,
+        max_in_flight: int = 0,
     ) -> None:
         """Prepare a connection that owns `stream` from now on.
 
-        The callbacks must not raise. `on_message` is called for what arrives after `on_up`.
+        The callbacks must not raise. `on_message` is called for what arrives after `on_up`, but
+        not for retained messages: they are of a time before this connection (contract R17).
+
+        Args:
+            stream: connected.
+            client_id: as the broker will know us.
+            topics: to subscribe to.
+            on_up: the broker has confirmed connection and subscription.
+            on_message: gets topic and payload.
+            max_in_flight: further messages wait in here; 0: the caller bounds what is under way.
         """
         self.lost: Final[asyncio.Future[str]] = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
         self._stream = stream
+        self._tls = stream if isinstance(stream, TlsStream) else None
         self._descriptor = stream.fileno()
         self._topics = tuple(topics)
         self._on_up = on_up
@@ -119,8 +110,11 @@ class MqttConnection:
         self._up: asyncio.Future[None] = self._loop.create_future()
         self._confirmations: dict[int, asyncio.Future[None]] = {}
         self._waits_to_write = False
+        self._reads_on: asyncio.Handle | None = None
+        self._is_heard = False
+        self._silent_ticks = 0
         self._paho = _Paho(client_id, stream)
-        self._paho.max_inflight_messages_set(0)  # the bus bounds what is under way
+        self._paho.max_inflight_messages_set(max_in_flight)
         self._paho.on_connect = self._connected
         self._paho.on_subscribe = self._subscribed
         self._paho.on_disconnect = self._disconnected
@@ -138,29 +132,55 @@ class MqttConnection:
         self._advance(lambda: self._paho.connect("bus", keepalive=keepalive_s))
         await self._up
 
-    async def live(self, confirm_timeout_s: float) -> str:
+    async def live(self, confirm_timeout_s: float, ask_after_s: float | None = None) -> str:
         """Keep the connection alive until it is lost; returns the reason.
 
-        It is lost, too, when a message waits `confirm_timeout_s` for its confirmation. That time
-        is counted in ticks: while this process stands still itself it does not pass.
+        It is lost, too, when a message waits `confirm_timeout_s` for its confirmation, and when
+        a broker that was silent for `ask_after_s` gives no sign of life within as long again
+        (None: paho looks after that, within two keep-alives). These times are counted in ticks:
+        while this process stands still itself they do not pass.
         """
         tick_s = min(_TICK_S, confirm_timeout_s / _TICKS_PER_TIMEOUT)
+        if ask_after_s is not None:
+            tick_s = min(tick_s, ask_after_s / _TICKS_PER_SILENCE)
         oldest: int | None = None
         waited_ticks = 0
         while not self.lost.done():
             await asyncio.wait((self.lost,), timeout=tick_s)
             self._advance(self._paho.loop_misc)
+            if ask_after_s is not None:
+                self._listen(max(1, round(ask_after_s / tick_s)))
             previous, oldest = oldest, next(iter(self._confirmations), None)
             waited_ticks = waited_ticks + 1 if oldest is not None and oldest == previous else 0
             if waited_ticks * tick_s >= confirm_timeout_s:
                 self.lose(f"no confirmation within {confirm_timeout_s} s")
         return self.lost.result()
 
+    def _listen(self, patience_ticks: int) -> None:
+        """One tick of silence, unless something was heard since the last one."""
+        self._silent_ticks = 0 if self._is_heard else self._silent_ticks + 1
+        self._is_heard = False
+        if self._silent_ticks >= 2 * patience_ticks:
+            self.lose("the broker is silent")
+        elif self._silent_ticks == patience_ticks:
+            self._advance(self._paho.ping)
+
     async def publish(self, topic: str, payload: bytes) -> None:
-        """Send now, in the order of the calls, and wait for the broker's confirmation.
+        """`send`, and wait for the broker's confirmation.
 
         Raises:
             BusError: the connection is or gets lost, or MQTT cannot carry the message.
+        """
+        await self.send(topic, payload)
+
+    def send(self, topic: str, payload: bytes) -> asyncio.Future[None]:
+        """Send now, in the order of the calls.
+
+        Returns:
+            Done when the broker has confirmed it; a BusError when the connection was lost before.
+
+        Raises:
+            BusError: the connection is lost, or MQTT cannot carry the message.
         """
         if self.lost.done():
             raise BusError(self.lost.result())
@@ -171,12 +191,14 @@ class MqttConnection:
         if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             self.lose(f"could not publish: {paho.error_string(sent.rc)}")
             raise BusError(self.lost.result())
-        self._watch_writable()
+        self._follow()
         confirmation = self._confirmations[sent.mid] = self._loop.create_future()
-        try:
-            await confirmation
-        finally:
-            self._confirmations.pop(sent.mid, None)
+        return confirmation
+
+    async def drain(self, timeout_s: float) -> None:
+        """Give what was sent a moment to be confirmed."""
+        if self._confirmations:
+            await asyncio.wait(tuple(self._confirmations.values()), timeout=timeout_s)
 
     def lose(self, reason: str) -> None:
         """End it now, without a word to the broker. Whoever waits gets a BusError."""
@@ -188,8 +210,8 @@ class MqttConnection:
         for waiting in (self._up, *self._confirmations.values()):
             if not waiting.done():
                 waiting.set_exception(BusError(reason))
-        if not self._up.cancelled():
-            self._up.exception()  # seen: nobody may be waiting for it any more
+                waiting.exception()  # seen: nobody may be waiting for it any more
+        self._confirmations.clear()
 
     def close(self) -> None:
         """Say DISCONNECT as far as the socket takes it, then end it."""
@@ -201,9 +223,18 @@ class MqttConnection:
     # The loop calls
 
     def _read(self) -> None:
+        self._is_heard = True
         self._advance(self._paho.loop_read)
+        if self._tls is not None and self._tls.sends_when_readable:
+            self._advance(self._paho.loop_write)
+
+    def _read_on(self) -> None:
+        self._reads_on = None
+        self._read()
 
     def _write(self) -> None:
+        if self._tls is not None and self._tls.receives_when_writable:
+            self._advance(self._paho.loop_read)
         self._advance(self._paho.loop_write)
 
     def _advance(self, step: Callable[[], MQTTErrorCode]) -> None:
@@ -219,11 +250,21 @@ class MqttConnection:
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
             self.lose(paho.error_string(code))
         else:
-            self._watch_writable()
+            self._follow()
 
-    def _watch_writable(self) -> None:
-        """Follow paho's wish: it writes at once by itself as far as the socket takes it."""
-        wanted = not self.lost.done() and self._paho.want_write()
+    def _follow(self) -> None:
+        """Follow paho's wish: it writes at once by itself as far as the socket takes it.
+
+        With TLS the socket may have to wait for the other direction, and does not become readable
+        for what was deciphered with an earlier part.
+        """
+        if self.lost.done():
+            return
+        wanted, tls = self._paho.want_write(), self._tls
+        if tls is not None:
+            wanted = tls.receives_when_writable or (wanted and not tls.sends_when_readable)
+            if self._reads_on is None and tls.has_unread:
+                self._reads_on = self._loop.call_soon(self._read_on)
         if wanted == self._waits_to_write:
             return
         self._waits_to_write = wanted
@@ -238,6 +279,8 @@ class MqttConnection:
         if self._waits_to_write:
             self._waits_to_write = False
             self._loop.remove_writer(self._descriptor)
+        if self._reads_on is not None:
+            self._reads_on.cancel()
 
     # paho calls, from within a step
 
@@ -276,7 +319,8 @@ class MqttConnection:
         code: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        self.lose(f"connection lost: {code}")
+        failure = "" if self._tls is None else self._tls.failure
+        self.lose(failure or f"connection lost: {code}")
 
     def _confirmed(
         self,
@@ -286,10 +330,10 @@ class MqttConnection:
         _code: ReasonCode,
         _properties: Properties,
     ) -> None:
-        confirmation = self._confirmations.get(mid)
+        confirmation = self._confirmations.pop(mid, None)
         if confirmation is not None and not confirmation.done():
             confirmation.set_result(None)
 
     def _received(self, _client: paho.Client, _context: object, message: paho.MQTTMessage) -> None:
-        if self._up.done() and not self.lost.done():
+        if self._up.done() and not self.lost.done() and not message.retain:
             self._on_message(message.topic, bytes(message.payload))

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from pathlib import Path
 
 import pytest
 
+from module_gateway.bus import mqtt_connection
 from module_gateway.bus.location import BusLocation
-from module_gateway.bus.mqtt_connection import MqttConnection, open_socket
+from module_gateway.bus.mqtt_connection import MqttConnection
+from module_gateway.bus.stream import open_socket
 from module_gateway.protocol.errors import BusError
-from tests.unit.bus.scripted_broker import Client, scripted, until_it_leaves
+from tests.unit.bus.scripted_broker import PINGREQ, Client, scripted, until_it_leaves
 
 TOPIC = "mg/1/server/1"
 
@@ -37,25 +38,6 @@ async def connected(path: Path, owner: Owner) -> MqttConnection:
     connection = MqttConnection(stream, "test", (TOPIC,), owner.on_up, owner.on_message)
     await connection.open(keepalive_s=5)
     return connection
-
-
-async def test_tcp_sockets_have_nodelay_set() -> None:
-    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        stream = await open_socket(BusLocation(None, "127.0.0.1", port))
-        with stream:
-            assert stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
-            assert not stream.getblocking()
-
-
-async def test_where_nobody_listens_is_an_os_error(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=r".+"):
-        await open_socket(BusLocation(tmp_path / "nobody.sock"))
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        with pytest.raises(OSError, match=r".+"):
-            await open_socket(BusLocation(None, "127.0.0.1", unused.getsockname()[1]))
 
 
 async def test_a_lost_connection_frees_everything_and_says_why_once(tmp_path: Path) -> None:
@@ -202,3 +184,82 @@ async def test_a_process_that_stood_still_does_not_blame_the_broker(tmp_path: Pa
         await publishing
         connection.close()
         assert "confirmation" not in await living
+
+
+async def test_retained_messages_are_of_another_time(tmp_path: Path) -> None:
+    async def retaining(client: Client) -> None:
+        await client.accept()
+        for flags, text in ((0x31, b"old"), (0x30, b"new")):
+            client.write(bytes([flags, 18]) + b"\x00\x0dmg/1/server/1" + text)
+        await client.reader.read()
+
+    heard = asyncio.Event()
+    owner = Owner()
+    async with scripted(tmp_path / "s", retaining):
+        stream = await open_socket(BusLocation(tmp_path / "s"))
+
+        def on_message(topic: str, payload: bytes) -> None:
+            owner.on_message(topic, payload)
+            heard.set()
+
+        connection = MqttConnection(stream, "test", (TOPIC,), owner.on_up, on_message)
+        await connection.open(5)
+        async with asyncio.timeout(20):
+            await heard.wait()
+        connection.close()
+    assert [(TOPIC, b"new")] == owner.messages
+
+
+async def test_E16_a_silent_broker_is_asked_and_then_lost(tmp_path: Path) -> None:
+    kinds: list[int] = []
+
+    async def silent(client: Client) -> None:
+        await client.accept()
+        while True:
+            kinds.append((await client.read()).kind)
+
+    async with scripted(tmp_path / "s", silent):
+        connection = await connected(tmp_path / "s", Owner())
+        began = time.monotonic()
+        assert "the broker is silent" == await connection.live(5.0, ask_after_s=0.6)
+        lasted_s = time.monotonic() - began
+    assert [PINGREQ] == kinds
+    assert 1.2 <= lasted_s < 1.5  # the keep-alive that has this pause is 1 s
+
+
+async def test_E16_any_sign_of_life_counts(tmp_path: Path) -> None:
+    asked = asyncio.Event()
+
+    async def talkative(client: Client) -> None:
+        await client.accept()
+        for _ in range(3):
+            await client.read()
+            client.write(b"\x30\x12\x00\x0dmg/1/server/1abc")  # no answer to the ping
+        asked.set()
+        await client.reader.read()
+
+    async with scripted(tmp_path / "s", talkative):
+        connection = await connected(tmp_path / "s", Owner())
+        living = asyncio.create_task(connection.live(5.0, ask_after_s=0.2))
+        async with asyncio.timeout(20):
+            await asked.wait()
+        assert not connection.lost.done()
+        connection.close()
+        await living
+
+
+async def test_E16_silence_is_not_counted_while_the_process_stands_still(tmp_path: Path) -> None:
+    async with scripted(tmp_path / "s", accept_and_serve):
+        connection = await connected(tmp_path / "s", Owner())
+        living = asyncio.create_task(connection.live(5.0, ask_after_s=0.1))
+        await asyncio.sleep(0)
+        time.sleep(0.5)  # the whole process, more than twice the limit
+        await connection.publish(TOPIC, b"x")
+        assert not connection.lost.done()
+        connection.close()
+        assert "silent" not in await living
+
+
+def test_E16_detection_fits_into_one_and_a_half_keepalives() -> None:
+    whole = 2 * mqtt_connection.ASK_PART
+    assert whole + whole / mqtt_connection._TICKS_PER_SILENCE <= 1.5

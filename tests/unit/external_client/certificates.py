@@ -35,7 +35,10 @@ class Certificates:
         return context
 
 
-def make_certificates(folder: Path, server_name: str = "IP:127.0.0.1") -> Certificates:
+def make_certificates(
+    folder: Path, server_name: str = "IP:127.0.0.1", server_days: int = 2
+) -> Certificates:
+    """With negative `server_days` the server's certificate has expired."""
     program = shutil.which("openssl")
     assert program is not None, "openssl is not installed"
 
@@ -47,7 +50,10 @@ def make_certificates(folder: Path, server_name: str = "IP:127.0.0.1") -> Certif
         *("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem"),
         *("-days", "2", "-subj", "/CN=authority"),
     )
-    for name, alternative in (("server", server_name), ("client", "DNS:gateway")):
+    for name, alternative, days in (
+        ("server", server_name, server_days),
+        ("client", "DNS:gateway", 2),
+    ):
         (folder / f"{name}.ext").write_text(f"subjectAltName={alternative}\n")
         openssl(
             *("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr"),
@@ -55,6 +61,14 @@ def make_certificates(folder: Path, server_name: str = "IP:127.0.0.1") -> Certif
         )
         openssl(
             *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key"),
-            *("-CAcreateserial", "-days", "2", "-extfile", f"{name}.ext", "-out", f"{name}.pem"),
+            *(
+                "-CAcreateserial",
+                "-days",
+                str(days),
+                "-extfile",
+                f"{name}.ext",
+                "-out",
+                f"{name}.pem",
+            ),
         )
     return Certificates(folder)

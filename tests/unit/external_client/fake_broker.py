@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK = 1, 2, 3, 4, 8, 9
-UNSUBSCRIBE, UNSUBACK, PINGREQ, DISCONNECT = 10, 11, 12, 14
+PINGREQ, DISCONNECT = 12, 14
 
 
 @dataclass
@@ -27,7 +27,7 @@ class FakeBroker:
     """Accepts connections until it is closed. `answers` decides per kind of packet."""
 
     tls: ssl.SSLContext | None = None
-    answers: set[int] = field(default_factory=lambda: {CONNECT, SUBSCRIBE, PUBLISH, UNSUBSCRIBE})
+    answers: set[int] = field(default_factory=lambda: {CONNECT, SUBSCRIBE, PUBLISH, PINGREQ})
     subscription: int = 1
     refuses: bool = False
     packets: list[Packet] = field(default_factory=list)
@@ -66,6 +66,13 @@ class FakeBroker:
         self._writers[-1].write(bytes([0x32 | retain, len(body)]) + body)
         await self._writers[-1].drain()
 
+    async def confirm_all(self) -> None:
+        """Confirm every PUBLISH of the newest connection."""
+        for each in self.of(PUBLISH):
+            if each.connection == self.connections:
+                self._answer(self._writers[-1], each.kind, each.flags, each.body)
+        await self._writers[-1].drain()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         number = self.connections
@@ -102,8 +109,6 @@ class FakeBroker:
             case 8:
                 codes = bytes([self.subscription] * 2)
                 writer.write(bytes([0x90, 4]) + body[:2] + codes)
-            case 10:
-                writer.write(b"\xb0\x02" + body[:2])
             case 3 if flags & 6:
                 size = int.from_bytes(body[:2], "big")
                 writer.write(b"\x40\x02" + body[2 + size : 4 + size])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from module_gateway.external_client.upstream import Target, connect
 from module_gateway.protocol.errors import BusError, ConfigError
 from module_gateway.protocol.external import Topics
 from module_gateway.runtime.settings import Endpoint, MqttSettings
+from tests.brokers import TlsMosquittoBroker, mosquitto
 from tests.unit.external_client import fake_broker
 from tests.unit.external_client.certificates import Certificates, make_certificates
 from tests.unit.external_client.fake_broker import FakeBroker
@@ -30,8 +34,24 @@ def endpoint(tls: MqttSettings) -> Endpoint:
     return Endpoint(server_ip="127.0.0.1", port=8883, modules=(1,), mqtt_settings=tls)
 
 
-def target(port: int) -> Target:
-    return Target("127.0.0.1", port, "acme/van", Topics.of("acme", "van"))
+def target(port: int, connect_timeout_s: float = 5.0) -> Target:
+    topics = Topics.of("acme", "van")
+    return Target("127.0.0.1", port, "acme/van", topics, connect_timeout_s=connect_timeout_s)
+
+
+def secure_broker(certificates: Certificates, folder: Path) -> TlsMosquittoBroker:
+    own = certificates.folder
+    return TlsMosquittoBroker(folder, own / "ca.pem", own / "server.pem", own / "server.key")
+
+
+async def refusal(port: int, context: ssl.SSLContext, connect_timeout_s: float = 5.0) -> str:
+    """The text of the error, which must come before the connect timeout ends plus a little."""
+    began = time.monotonic()
+    with pytest.raises(BusError) as error:
+        async with connect(target(port, connect_timeout_s), context, lambda *_: None):
+            pytest.fail("it is connected")
+    assert time.monotonic() - began < connect_timeout_s + 0.5
+    return str(error.value)
 
 
 def test_plaintext_needs_no_context() -> None:
@@ -130,3 +150,99 @@ async def test_files_that_vanish_while_running_stop_that_endpoint_only(tmp_path:
             assert not task.done()
             assert 1 == secure.connections
             assert checks["endpoint_0"] is False
+
+
+def context_of(certificates: Certificates) -> ssl.SSLContext:
+    context = make_context(endpoint(certificates.settings), "here")
+    assert context is not None
+    return context
+
+
+async def test_E21_real_broker_is_spoken_to_in_tls(
+    certificates: Certificates, tmp_path: Path
+) -> None:
+    with secure_broker(certificates, tmp_path) as broker:
+        async with connect(
+            target(broker.tls_port), context_of(certificates), lambda *_: None
+        ) as up:
+            up.publish(b"secret")
+        assert "acme/van" in broker.log
+
+
+@pytest.mark.parametrize(
+    ("server_name", "days", "words"),
+    [("DNS:somewhere.example", 2, "not valid for '127.0.0.1'"), ("IP:127.0.0.1", -1, "expired")],
+    ids=["another host", "expired"],
+)
+async def test_E21_certificate_of_the_broker_must_be_right_in_name_and_time(
+    tmp_path: Path, server_name: str, days: int, words: str
+) -> None:
+    own = make_certificates(tmp_path, server_name, days)
+    with secure_broker(own, tmp_path) as broker:
+        text = await refusal(broker.tls_port, context_of(own))
+        assert "acme/van" not in broker.log
+    assert "certificate is not accepted" in text
+    assert words in text
+
+
+async def test_E21_broker_of_another_authority_is_refused(
+    certificates: Certificates, tmp_path: Path
+) -> None:
+    stranger = make_certificates(tmp_path)
+    with secure_broker(stranger, tmp_path) as broker:
+        text = await refusal(broker.tls_port, context_of(certificates))
+    assert "certificate is not accepted" in text
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_broker_that_misses_our_certificate_says_so(
+    certificates: Certificates, tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    context = ssl.create_default_context(cafile=str(certificates.folder / "ca.pem"))
+    context.minimum_version = context.maximum_version = version
+    with secure_broker(certificates, tmp_path) as broker:
+        assert "our certificate" in await refusal(broker.tls_port, context)
+
+
+async def test_E21_plain_broker_at_the_tls_port_is_refused_with_a_clear_text(
+    certificates: Certificates, tmp_path: Path
+) -> None:
+    with mosquitto(tmp_path) as broker:
+        assert broker.port is not None
+        text = await refusal(broker.port, context_of(certificates))
+        assert "acme/van" not in broker.log
+    assert "not speak TLS at this port" in text
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak TLS"),
+        (b"\x20\x02\x00\x00", "no TLS handshake within 0.5 s"),
+        (b"", "no TLS handshake within 0.5 s"),
+    ],
+    ids=["web server", "CONNACK", "silence"],
+)
+async def test_E21_nothing_is_ever_sent_in_plaintext(
+    certificates: Certificates, answer: bytes, words: str
+) -> None:
+    received = b""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal received
+        received += await reader.read(4096)
+        writer.write(answer)
+        with suppress(ConnectionError):
+            received += await reader.read()
+        writer.close()
+        over.set()
+
+    over = asyncio.Event()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        assert words in await refusal(port, context_of(certificates), 0.5)
+        await over.wait()
+    assert b"\x16\x03" == received[:2]  # a TLS handshake record
+    assert b"MQTT" not in received
+    assert b"acme" not in received
