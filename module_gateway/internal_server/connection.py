@@ -27,6 +27,25 @@ _log = get_logger(__name__)
 _TCP_ESTABLISHED: Final = 1
 """First byte of Linux' struct tcp_info: neither side has said goodbye."""
 
+MAX_DETAIL_CHARS: Final = 160
+
+_WRONG_CAUSES: Final = (
+    bus_pb2.PROTOCOL_VIOLATION,
+    bus_pb2.STATUS_INVALID,
+    bus_pb2.REPLY_TIMEOUT,
+    bus_pb2.INACTIVE,
+)
+_WRONG_REASONS: Final = (
+    Reason.ALREADY_CONNECTED,
+    Reason.MODULE_NOT_SUPPORTED,
+    Reason.DEVICE_NOT_SUPPORTED,
+    Reason.DEVICE_FORM,
+    Reason.TOO_MANY_IDENTITIES,
+    Reason.MODULE_FAILED,
+    Reason.MODULE_HUNG,
+)
+"""Ends that somebody should look at; every other one is part of a device's life."""
+
 _AFTER_CLOSE: Final = (ev.Drop, ev.AnswerProbe)
 """Executing one effect may close the connection (a write that overflows); then the rest is void."""
 
@@ -217,10 +236,11 @@ class DeviceConnection(asyncio.Protocol):
     def _end(self, close: ev.Close) -> None:
         self._close = close
         metrics.CLOSED.labels(close.reason).inc()
-        is_violation = close.cause == bus_pb2.PROTOCOL_VIOLATION
-        level = logging.WARNING if is_violation else logging.INFO
-        detail = {"detail": clean_text(close.detail)} if close.detail else {}
-        _log.log(level, "device_closed", reason=close.reason, **detail, **self._names())
+        is_wrong = close.cause in _WRONG_CAUSES or close.reason in _WRONG_REASONS
+        level = logging.WARNING if is_wrong else logging.INFO
+        event = "device_refused" if close.cause == bus_pb2.REFUSED else "device_closed"
+        detail = clean_text(close.detail, MAX_DETAIL_CHARS) if close.detail else None
+        _log.log(level, event, **self._names(), reason=close.reason, detail=detail)
         if self._transport is None:
             return
         if close.flushes:

@@ -288,7 +288,8 @@ class DeviceSession:
         if self._rules.fault is Fault.COMMUNICATION_ERROR:
             refusal = Refusal(Reason.FAULT_INJECTED, COMMUNICATION_ERROR_RESPONSE)
         if refusal is not None and refusal.response is not None:
-            self._refuse(device, refusal.response, refusal.reason, 0.0, effects)
+            response, detail = refusal.response, refusal.detail
+            self._refuse(device, response, refusal.reason, 0.0, effects, detail=detail)
             return
         self.state = State.DECIDING
         self._handed_over_at = now
@@ -321,11 +322,13 @@ class DeviceSession:
         reason: Reason,
         waited_s: float,
         effects: list[ev.Effect],
+        *,
+        detail: str = "",
     ) -> None:
         if self._rules.fault is not Fault.SILENT_CONNECT:
             frame = encode_connect_response(device, response)
             effects.append(ev.WriteConnectResponse(frame, response, waited_s))
-        self._close(effects, reason, bus_pb2.REFUSED, flushes=True)
+        self._close(effects, reason, bus_pb2.REFUSED, flushes=True, detail=detail)
 
     def _take_reply(
         self, sequence: int, command: bytes, now: float, effects: list[ev.Effect]

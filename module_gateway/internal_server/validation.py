@@ -48,6 +48,7 @@ class Admission:
         self, modules: Mapping[int, KnownModule], attached: frozenset[int], max_text_bytes: int
     ) -> None:
         self._modules = {number: modules[number] for number in modules if number in attached}
+        self._unattached = frozenset(modules) - attached
         self._max_text_bytes = max_text_bytes
 
     def judge(self, device: Device) -> Refusal | None:
@@ -59,7 +60,8 @@ class Admission:
             return Refusal(Reason.DEVICE_FORM, None, detail)
         module = self._modules.get(identity.module)
         if module is None:
-            return Refusal(Reason.MODULE_NOT_SUPPORTED, ConnectResponseType.MODULE_NOT_SUPPORTED)
+            response = ConnectResponseType.MODULE_NOT_SUPPORTED
+            return Refusal(Reason.MODULE_NOT_SUPPORTED, response, self._absence(identity.module))
         if not identity.role:  # the external server refuses it (fleet-protocol 1.4)
             return Refusal(Reason.DEVICE_FORM, ConnectResponseType.DEVICE_NOT_SUPPORTED, "no role")
         try:
@@ -67,8 +69,16 @@ class Admission:
         except ModuleError as error:
             return Refusal(error.reason, ConnectResponseType.DEVICE_NOT_SUPPORTED, error.detail)
         if not is_supported:
-            return Refusal(Reason.DEVICE_NOT_SUPPORTED, ConnectResponseType.DEVICE_NOT_SUPPORTED)
+            response = ConnectResponseType.DEVICE_NOT_SUPPORTED
+            detail = f"its module has no device type {identity.device_type}"
+            return Refusal(Reason.DEVICE_NOT_SUPPORTED, response, detail)
         return None
+
+    def _absence(self, number: int) -> str:
+        """Why there is no such module, for the operator."""
+        if number in self._unattached:
+            return f"module {number} is in no endpoint's modules"
+        return f"module {number} is not in module-paths"
 
     def is_pushed_to(self, device: Device) -> bool:
         """Whether commands may be written to this device unasked."""

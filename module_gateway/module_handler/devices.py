@@ -34,6 +34,9 @@ from module_gateway.protocol.errors import ModuleError, Reason
 from module_gateway.protocol.external import CommandResponseType
 from module_gateway.protocol.identity import PARTITIONS, Device, Identity
 
+SHOWN_BYTES: Final = 80
+"""Of an invalid status, in the log line about it."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceLimits:
@@ -139,6 +142,7 @@ class Devices:
             turn.note("module_failed", device=str(seat.device), detail=error.detail)
             return NoAnswer(bus_pb2.REPLY_TIMEOUT, error.reason)
         if work is None:
+            turn.note("status_invalid", device=str(seat.device), status=status[:SHOWN_BYTES])
             return NoAnswer(bus_pb2.STATUS_INVALID, Reason.STATUS_INVALID)
         failure = self._apply(identity, work, turn)
         if failure is not None and failure.reason is Reason.MODULE_HUNG:

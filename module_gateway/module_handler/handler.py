@@ -9,6 +9,7 @@ happened: its messages are dropped and the state is loaded again.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -50,6 +51,12 @@ meanwhile waits in the sockets, an incumbent's proof of life perhaps (R3, R5). T
 CATCH_UP_S, once per deadline, to read it first."""
 
 FIELD_CHARS: Final = 160
+NOTE_LEVELS: Final = {
+    "device_connected": logging.DEBUG,  # said by the server that has the connection
+    "status_invalid": logging.WARNING,
+    "module_failed": logging.WARNING,
+}
+"""Of the core's notes; every other one is a change of state."""
 """Of one field of a log line: an identity and a name may be long."""
 
 _log = get_logger(__name__)
@@ -245,10 +252,10 @@ class ModuleHandler:
             metrics.DROPPED.labels(reason).inc(times)
         for note in turn.notes:
             fields = {
-                key: clean_text(value, FIELD_CHARS) if isinstance(value, str) else value
+                key: clean_text(value, FIELD_CHARS) if isinstance(value, str | bytes) else value
                 for key, value in note.fields.items()
             }
-            _log.info(note.event, **fields)
+            _log.log(NOTE_LEVELS.get(note.event, logging.INFO), note.event, **fields)
         metrics.APPLIED.inc(turn.applied)
         metrics.PUBLISHED.inc(turn.publications)
         for name, size in self._core.sizes().items():

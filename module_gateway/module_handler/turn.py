@@ -14,7 +14,7 @@ from module_gateway.protocol.identity import Identity
 
 SERVER: Final = int(bus_pb2.INTERNAL_SERVER)
 
-Field: TypeAlias = str | int
+Field: TypeAlias = str | int | bytes
 
 
 @dataclass(frozen=True, slots=True)

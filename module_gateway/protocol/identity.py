@@ -69,4 +69,7 @@ class Device:
         message.priority = self.priority
 
     def __str__(self) -> str:
-        return f"{self.identity} ({self.name!r}, priority {self.priority})"
+        """The identity; name and priority only where they say more."""
+        more = [repr(self.name)] if self.name not in {"", self.identity.role} else []
+        more += [f"priority {self.priority}"] if self.priority else []
+        return f"{self.identity} ({', '.join(more)})" if more else str(self.identity)

@@ -7,6 +7,7 @@ import socket
 import time
 
 import pytest
+from structlog.testing import capture_logs
 
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
@@ -214,3 +215,28 @@ async def test_a_defect_in_one_connection_harms_no_other(monkeypatch):
         assert await good.answer() == DeviceCommand(OTHER, b"to y")
         assert closed_so_far(Reason.DEFECT) == before + 1
         await here.handler.until(lambda: here.handler.ended() == [(2, bus_pb2.LOST)])
+
+
+async def test_a_refusal_is_a_warning_that_says_what_is_missing_where():
+    with capture_logs() as logs:
+        async with site() as here:
+            client = await here.open()
+            client.send(encode_connect(Device.of(4711, 0, "lost", "Lost one")))
+            await client.answer()
+    [line] = [line for line in logs if line["event"] == "device_refused"]
+
+    assert (line["log_level"], line["device"], line["reason"], line["detail"]) == (
+        *("warning", "4711/0/lost ('Lost one')", Reason.MODULE_NOT_SUPPORTED),
+        "module 4711 is not in module-paths",
+    )
+
+
+async def test_a_device_that_leaves_is_no_warning():
+    with capture_logs() as logs:
+        async with site() as here:
+            client = await here.connected()
+            client.writer.close()
+            await here.handler.until(lambda: len(here.handler.ended()) == 1)
+    [line] = [line for line in logs if line["event"] == "device_closed"]
+
+    assert (line["log_level"], line["reason"]) == ("info", Reason.CLOSED_BY_PEER)

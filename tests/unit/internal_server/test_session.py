@@ -254,10 +254,10 @@ def test_I2_replies_carry_the_whole_device_of_the_request():
 def test_I3_an_unsupported_device_is_refused_closed_and_asked_about_nowhere(
     response: int, reason: Reason
 ):
-    session = accepted(refusal=Refusal(reason, response))
+    session = accepted(refusal=Refusal(reason, response, "why"))
     assert step(session, ev.BytesReceived(CONNECT + STATUS)) == [
         ev.WriteConnectResponse(encode_connect_response(BUTTON, response), response, 0.0),
-        closed(reason, bus_pb2.REFUSED, flushes=True),
+        ev.Close(reason, bus_pb2.REFUSED, flushes=True, detail="why"),
     ]
     assert session.state is State.CLOSED
 

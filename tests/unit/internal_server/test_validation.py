@@ -44,16 +44,20 @@ def test_a_supported_device_of_an_attached_module_may_connect():
 @pytest.mark.parametrize("module", [0, 3, 4711, -5])
 def test_I3_a_module_that_is_not_configured_is_refused_with_2(module: int):
     assert admission({1, 3}).judge(Device.of(module, 0, "role")) == Refusal(
-        Reason.MODULE_NOT_SUPPORTED, 2
+        Reason.MODULE_NOT_SUPPORTED, 2, f"module {module} is not in module-paths"
     )
 
 
 def test_a_module_without_an_endpoint_is_refused_like_an_unknown_one():
-    assert admission({1}).judge(Device.of(2, 0, "role")) == Refusal(Reason.MODULE_NOT_SUPPORTED, 2)
+    assert admission({1}).judge(Device.of(2, 0, "role")) == Refusal(
+        Reason.MODULE_NOT_SUPPORTED, 2, "module 2 is in no endpoint's modules"
+    )
 
 
 def test_I3_an_unsupported_type_is_refused_with_3():
-    assert admission({1}).judge(Device.of(1, 2, "role")) == Refusal(Reason.DEVICE_NOT_SUPPORTED, 3)
+    assert admission({1}).judge(Device.of(1, 2, "role")) == Refusal(
+        Reason.DEVICE_NOT_SUPPORTED, 3, "its module has no device type 2"
+    )
 
 
 def test_an_empty_role_is_refused_with_3():

@@ -239,6 +239,8 @@ def test_M13_an_invalid_status_is_refused_and_reaches_nobody(rig: Rig) -> None:
     )
     assert [] == answers(turn)
     assert [b"s1", b"s1"] == published(rig.outbox(A))  # the second is its end
+    (note,) = [note for note in turn.notes if note.event == "status_invalid"]
+    assert note.fields["status"] == b"bad"  # so that its author sees what came
 
 
 def test_case28_an_invalid_first_status_never_reaches_aggregation_or_upstream(rig: Rig) -> None:

@@ -324,6 +324,9 @@ async def test_peer_text_is_cleaned_before_it_is_logged(
         def __getattr__(self, _level: str) -> Callable[..., None]:
             return lambda event, **fields: lines.append((event, fields))
 
+        def log(self, _level: int, event: str, **fields: object) -> None:
+            lines.append((event, fields))
+
     monkeypatch.setattr("module_gateway.module_handler.handler._log", Recorder())
     async with staged() as stage:
         evil = Device.of(NUMBER, 0, "a\n\x1b[31mred")

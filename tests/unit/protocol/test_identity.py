@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import zlib
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +28,19 @@ def test_a_device_survives_the_wire(module, device_type, role, name, priority):
 
 def test_name_and_priority_are_not_identity():
     assert Device.of(1, 2, "r", "a", 0).identity == Device.of(1, 2, "r", "b", 9).identity
+
+
+@pytest.mark.parametrize(
+    ("device", "text"),
+    [
+        (Device.of(1, 2, "r"), "1/2/r"),
+        (Device.of(1, 2, "r", "r"), "1/2/r"),
+        (Device.of(1, 2, "r", "Left", 3), "1/2/r ('Left', priority 3)"),
+        (Device.of(1, 2, "r", "r", 3), "1/2/r (priority 3)"),
+    ],
+)
+def test_a_device_is_printed_as_its_identity_and_what_says_more(device, text):
+    assert str(device) == text
 
 
 def test_the_partition_is_crc32_of_the_printed_identity():
