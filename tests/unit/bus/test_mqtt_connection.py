@@ -248,7 +248,7 @@ async def test_E16_any_sign_of_life_counts(tmp_path: Path) -> None:
         await living
 
 
-async def test_E16_silence_is_not_counted_while_the_process_stands_still(tmp_path: Path) -> None:
+async def test_silence_is_not_counted_while_the_process_stands_still(tmp_path: Path) -> None:
     async with scripted(tmp_path / "s", accept_and_serve):
         connection = await connected(tmp_path / "s", Owner())
         living = asyncio.create_task(connection.live(5.0, ask_after_s=0.1))
