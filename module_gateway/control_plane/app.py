@@ -22,7 +22,7 @@ COMPONENT = "control_plane"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a control plane until a signal; returns the exit code (design 6)."""
     args = _parser().parse_args(argv)
-    settings = with_options(load_settings(args), args)
+    settings = with_options(load_settings(args, needs_endpoints=False), args)
     return run_process(COMPONENT, settings, serve)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import AsyncIterator, Generator
 from typing import Final
@@ -35,7 +36,8 @@ async def serve_http(app: ASGIApp, host: str, port: int) -> AsyncIterator[int]:
     """Answer on `host` while the context is open; yields the port (`port` 0: any free one).
 
     Raises:
-        ConfigError: the address cannot be bound.
+        ConfigError: there is no such address.
+        OSError: it is in use.
     """
     listening = _bind(host, port)
     config = uvicorn.Config(
@@ -77,8 +79,14 @@ def _bind(host: str, port: int) -> socket.socket:
         listening.bind(address)
     except OSError as error:
         listening.close()
+        if error.errno == errno.EADDRINUSE:
+            place = f"{host}:{port} (control-plane-settings.http-port)"
+            what = f"cannot listen for page and API on {place}: {error.strerror}"
+            raise OSError(what) from error  # as with the port of devices: no fault of the file
         raise ConfigError(
-            where, got=f"{host}:{port}", expected=f"an address that is free ({error.strerror})"
+            where,
+            got=f"{host}:{port}",
+            expected=f"an address of this machine ({error.strerror})",
         ) from error
     listening.setblocking(False)
     return listening

@@ -15,12 +15,14 @@ from pydantic import ValidationError
 from module_gateway.protocol.errors import ConfigError
 from module_gateway.runtime.config_errors import ConfigFileError, Location, key_text, problem
 from module_gateway.runtime.config_forms import VERSION_KEY, Draft, adapt
-from module_gateway.runtime.config_rules import broken_rules
+from module_gateway.runtime.config_rules import broken_rules, idle_settings
 from module_gateway.runtime.settings import Endpoint, ExternalConnection, Settings
 
 DEFAULT_UPSTREAM: Final = ("127.0.0.1", 18883)
 """Where `run_all.py --demo` has its upstream broker (decisions: Running)."""
 MAX_FILE_BYTES: Final = 4 * 1024 * 1024  # a configuration is written by a person
+
+SHOWN_CHARS: Final = 60  # of a malformed line
 
 MAX_PASSES: Final = 3  # unknown keys, then what is wrong, then the rest
 
@@ -47,19 +49,21 @@ def default_settings() -> Settings:
     return Settings(config_version=1, external_connection=ExternalConnection(endpoints=(endpoint,)))
 
 
-def load(path: Path) -> Settings:
+def load(path: Path, *, needs_endpoints: bool = True) -> Settings:
     """The settings of a JSON or TOML file (by its ending; JSON for any other).
+
+    A gateway `needs_endpoints`; a control plane that runs alone is one.
 
     Raises:
         ConfigFileError: with every problem that the file has.
     """
-    found = inspect(path)
+    found = inspect(path, needs_endpoints=needs_endpoints)
     if found.settings is None:
         raise ConfigFileError(found.source, found.problems)
     return found.settings
 
 
-def inspect(path: Path) -> Inspection:
+def inspect(path: Path, *, needs_endpoints: bool = True) -> Inspection:
     """Read and judge a file without raising anything about it."""
     try:
         fields = _parse(path, _read(path))
@@ -70,13 +74,15 @@ def inspect(path: Path) -> Inspection:
     settings, problems, skipped = _validate(draft)
     problems = [*draft.problems, *problems]
     if settings is not None:
-        broken = broken_rules(settings, is_ours=draft.is_ours)
+        broken = broken_rules(settings, is_ours=draft.is_ours, needs_endpoints=needs_endpoints)
         problems += [item for item in broken if not item.where.startswith(skipped)]
-        if not settings.external_connection.endpoints and not draft.is_ours:
+        is_lost = needs_endpoints and not settings.external_connection.endpoints
+        if is_lost and not draft.is_ours:
             draft.notices.append(
                 "external-connection.endpoints is empty: every device will be answered "
                 "MODULE_NOT_SUPPORTED"
             )
+        draft.notices += idle_settings(settings)
     notices = tuple(f"{path}: {notice}" for notice in draft.notices)
     if settings is None or problems:
         return Inspection(str(path), None, tuple(_unique(problems)), notices)
@@ -92,9 +98,12 @@ def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError as error:
+        hint = f"{error.strerror}; looked for {path.absolute()}"
+        raise ConfigError("the file", got=None, expected="JSON or TOML", hint=hint) from error
     except OSError as error:
         raise ConfigError(
-            "the file", got=str(path), expected=f"a file that can be read ({error.strerror})"
+            "the file", got="unreadable", expected="JSON or TOML", hint=str(error.strerror)
         ) from error
     if len(content) > MAX_FILE_BYTES:
         raise ConfigError("the file", got=str(path), expected=f"at most {MAX_FILE_BYTES} bytes")
@@ -112,21 +121,36 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         found = tomllib.loads(text) if is_toml else json.loads(text, object_pairs_hook=_once)
     except ConfigError:
         raise
+    except json.JSONDecodeError as error:
+        raise _malformed(text, error) from error
     except (ValueError, RecursionError) as error:
         detail = "too deeply nested" if isinstance(error, RecursionError) else str(error)
-        raise ConfigError(
-            "the file", got=detail, expected="well-formed " + ("TOML" if is_toml else "JSON")
-        ) from error
+        expected = "well-formed " + ("TOML" if is_toml else "JSON")
+        raise ConfigError("the file", got="malformed", expected=expected, hint=detail) from error
     if not isinstance(found, dict):
         raise ConfigError("the file", got=found, expected="a JSON object { … }")
     return found
+
+
+def _malformed(text: str, error: json.JSONDecodeError) -> ConfigError:
+    """Where it went wrong, what stands there, and what people who are used to more forget."""
+    if not text.strip():
+        return ConfigError("the file", got="empty", expected="well-formed JSON: { … }")
+    line = text.split("\n")[error.lineno - 1]
+    return ConfigError(
+        f"line {error.lineno} column {error.colno}",
+        got=line.strip()[:SHOWN_CHARS],
+        expected=f"well-formed JSON ({error.msg})",
+        hint="no comments, no comma before } or ], double quotes; TOML allows comments",
+    )
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ConfigError(key, got=value, expected="each key once in its section")
+            hint = f"the first is {found[key]!r}"
+            raise ConfigError(f"the second {key!r}", got=value, expected="each key once", hint=hint)
         found[key] = value
     return found
 

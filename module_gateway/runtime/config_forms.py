@@ -183,8 +183,8 @@ def _repeated_modules(draft: Draft) -> None:
         for number in modules:
             if isinstance(number, int) and number in taken:
                 draft.notices.append(
-                    f"external-connection.endpoints[{index}].modules: module {number} is in an "
-                    "earlier endpoint already and is ignored here"
+                    f"external-connection.endpoints[{index}].modules: module {number} is listed "
+                    "before already and is ignored here"
                 )
                 continue
             kept.append(number)

@@ -14,12 +14,14 @@ from module_gateway.runtime.settings import Endpoint, Settings
 PARTITIONS = 64  # decisions: Bus
 
 
-def broken_rules(settings: Settings, *, is_ours: bool) -> Iterator[ConfigError]:
+def broken_rules(
+    settings: Settings, *, is_ours: bool, needs_endpoints: bool = True
+) -> Iterator[ConfigError]:
     """Everything that is wrong; what the existing gateway tolerates is wrong in our form only."""
     yield from _logging(settings)
     yield from _modules(settings)
     if is_ours:
-        yield from _endpoints(settings)
+        yield from _endpoints(settings, needs_one=needs_endpoints)
     for index, endpoint in enumerate(settings.external_connection.endpoints):
         where = f"external-connection.endpoints[{index}]"
         yield from _endpoint_modules(settings, endpoint, where)
@@ -75,25 +77,38 @@ def _partitions(text: str) -> Iterator[ConfigError]:
         )
 
 
-def _endpoints(settings: Settings) -> Iterator[ConfigError]:
+def idle_settings(settings: Settings) -> list[str]:
+    """What is set and has no effect yet; nobody may believe that it has."""
+    return [
+        f"module-settings.{number}.replay has no effect yet: after an outage the last status and "
+        "the error aggregate are sent, not every stored status"
+        for number, own in settings.module_settings.items()
+        if own.get("replay") is True
+    ]
+
+
+def _endpoints(settings: Settings, *, needs_one: bool) -> Iterator[ConfigError]:
     endpoints = settings.external_connection.endpoints
-    if not endpoints:
+    if not endpoints and needs_one:
+        modules = ", ".join(settings.module_paths)
         yield ConfigError(
             "external-connection.endpoints",
             got=[],
             expected="at least one endpoint",
-            hint="without one every device is answered MODULE_NOT_SUPPORTED",
+            hint="without one every device is answered MODULE_NOT_SUPPORTED; the demo's is "
+            f'{{"server-ip": "127.0.0.1", "port": 18883, "modules": [{modules}]}}',
         )
     first: dict[int, int] = {}
     for index, endpoint in enumerate(endpoints):
         for number in endpoint.modules:
-            if first.setdefault(number, index) != index:
+            if number in first:
                 yield ConfigError(
                     f"external-connection.endpoints[{index}].modules",
                     got=number,
-                    expected="each module in one endpoint",
+                    expected="each module once in one endpoint",
                     hint=f"endpoints[{first[number]}] has it already",
                 )
+            first.setdefault(number, index)
 
 
 def _endpoint_modules(settings: Settings, endpoint: Endpoint, where: str) -> Iterator[ConfigError]:

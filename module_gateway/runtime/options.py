@@ -72,13 +72,15 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def settings_of(args: argparse.Namespace) -> Settings:
+def settings_of(args: argparse.Namespace, *, needs_endpoints: bool = True) -> Settings:
     """The settings of the file and the common options.
 
     Raises:
         ConfigError: the file cannot be used; the text names every error in it.
     """
-    settings = load(args.config) if args.config is not None else default_settings()
+    settings = default_settings()
+    if args.config is not None:
+        settings = load(args.config, needs_endpoints=needs_endpoints)
     changes: dict[str, object] = {}
     if args.state_dir is not None:
         changes["state_dir"] = args.state_dir
@@ -91,14 +93,14 @@ def settings_of(args: argparse.Namespace) -> Settings:
     return settings.model_copy(update={**changes, "logging": logging})
 
 
-def load_settings(args: argparse.Namespace) -> Settings:
-    """`settings_of(args)`; what is wrong with the file goes to standard error.
+def load_settings(args: argparse.Namespace, *, needs_endpoints: bool = True) -> Settings:
+    """`settings_of(…)`; what is wrong with the file goes to standard error.
 
     Raises:
         SystemExit: with 78, when the file cannot be used.
     """
     try:
-        return settings_of(args)
+        return settings_of(args, needs_endpoints=needs_endpoints)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         sys.stderr.flush()

@@ -135,7 +135,9 @@ async def _run(runtime: Runtime, main: Callable[[Runtime], Awaitable[None]]) -> 
         async with serve_metrics(port, runtime.health) as runtime.metrics_port:
             return await _run_main(runtime, main)
     except OSError as error:
-        _log.error("metrics_port_unusable", port=port, error=str(error))
+        why = os.strerror(error.errno) if error.errno else str(error)
+        key = f"{runtime.component.replace('_', '-')}-settings.metrics-port"
+        _log.error("metrics_port_unusable", reason=f"{HOST}:{port} ({key}): {why}")
         return EXIT_FAILED
     finally:
         remove_run_note(runtime.state_dir, runtime.component, os.getpid())

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from module_gateway.control_plane.app import _parser, _written, main, with_options
-from module_gateway.runtime.process import EXIT_CONFIG, EXIT_OK
+from module_gateway.runtime.options import load_settings
+from module_gateway.runtime.process import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
 from module_gateway.runtime.settings import Settings
 from module_gateway.runtime.state import read_run_note
 from tests.brokers import MosquittoBroker, free_port
@@ -73,7 +74,7 @@ def _arguments(tmp_path, *more: str) -> list[str]:
     return ["--config", str(file), "--state-dir", str(tmp_path / "state"), *more]
 
 
-def test_a_taken_http_port_exits_with_78(tmp_path):
+def test_a_taken_http_port_exits_with_1_and_names_the_setting(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         more = ("--http-port", port, "--broker-port", str(free_port()))
@@ -83,8 +84,20 @@ def test_a_taken_http_port_exits_with_78(tmp_path):
             timeout=30,
             check=False,
         )
-    assert code.returncode == EXIT_CONFIG
+    assert code.returncode == EXIT_FAILED
     assert b"http-port" in code.stderr
+    assert b"Traceback" not in code.stderr
+
+
+def test_a_control_plane_needs_no_endpoints(tmp_path):
+    file = tmp_path / "config.json"
+    file.write_text('{"config-version": 1, "control-plane-settings": {"http-port": 0}}')
+    args = _parser().parse_args(["--config", str(file)])
+
+    assert load_settings(args, needs_endpoints=False).control_plane_settings.http_port == 0
+    with pytest.raises(SystemExit) as ended:
+        load_settings(args)
+    assert ended.value.code == EXIT_CONFIG
 
 
 async def test_it_announces_its_address_answers_and_stops_on_a_signal(tmp_path):

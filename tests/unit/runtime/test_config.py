@@ -158,8 +158,8 @@ def test_our_form_refuses_a_module_in_two_endpoints(tmp_path: Path) -> None:
 
     assert problems_of(tmp_path, changed(OURS, ENDPOINT, [one, one])) == [
         (
-            "external-connection.endpoints[1].modules is 1; expected each module in one endpoint "
-            "(endpoints[0] has it already)"
+            "external-connection.endpoints[1].modules is 1; expected each module once in one "
+            "endpoint (endpoints[0] has it already)"
         )
     ]
 
@@ -172,10 +172,30 @@ def test_the_existing_form_may_have_no_endpoints_and_is_told_what_that_means(
     assert [notice for notice in settings.notices if "MODULE_NOT_SUPPORTED" in notice]
 
 
-def test_our_form_refuses_empty_endpoints(tmp_path: Path) -> None:
-    [problem] = problems_of(tmp_path, changed(OURS, ENDPOINT, []))
+def test_our_form_refuses_empty_endpoints_of_a_gateway(tmp_path: Path) -> None:
+    fields = changed(OURS, ENDPOINT, [])
+    [problem] = problems_of(tmp_path, fields)
 
     assert problem.startswith("external-connection.endpoints is []; expected at least one endpoint")
+    settings = load(write(tmp_path, fields), needs_endpoints=False)
+    assert (settings.external_connection.endpoints, settings.notices) == ((), ())
+
+
+def test_a_module_twice_in_one_endpoint_is_refused_in_our_form(tmp_path: Path) -> None:
+    [problem] = problems_of(tmp_path, changed(OURS, f"{ENDPOINT}.0.modules", [1, 1]))
+
+    assert problem == (
+        "external-connection.endpoints[0].modules is 1; expected each module once in one endpoint "
+        "(endpoints[0] has it already)"
+    )
+
+
+def test_a_setting_without_effect_is_told(tmp_path: Path) -> None:
+    for value, times in ((True, 1), (False, 0)):
+        fields = {**OURS, "module-settings": {"1": {"replay": value}}}
+        notices = load(write(tmp_path, fields)).notices
+
+        assert len([text for text in notices if "replay has no effect yet" in text]) == times
 
 
 def test_unknown_keys_of_the_existing_form_are_ignored_with_a_notice(tmp_path: Path) -> None:
@@ -414,12 +434,14 @@ def test_toml_and_json_mean_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "expected well-formed JSON"),
-        (b"{\n  'a': 1}", "line 2 column 3"),
+        (b"", "the file is 'empty'; expected well-formed JSON"),
+        (b"{\n  'a': 1}", "line 2 column 3 is \"'a': 1}\"; expected well-formed JSON (Expecting"),
+        (b'{"a": 1,}', "no comma before }"),
+        (b'{\n"a": 1,\n', "line 3 column 1 is ''"),
         (b"[1]", "the file is [1]; expected a JSON object"),
         (b'{"a": "\xff"}', "byte 7 of the file is 255; expected UTF-8 text"),
         (b"[" * 100_000, "too deeply nested"),
-        (b'{"logging": {}, "logging": {}}', "logging is {}; expected each key once"),
+        (b'{"logging": {}, "logging": {}}', "the second 'logging' is {}; expected each key once"),
         (b" " * (MAX_FILE_BYTES + 1), "expected at most"),
     ],
 )
