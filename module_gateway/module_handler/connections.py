@@ -94,6 +94,11 @@ class Connections:
         """Who holds an identity."""
         return self._registry.holder(identity)
 
+    @property
+    def seats(self) -> int:
+        """Connections that no server has said to be closed."""
+        return self._registry.seats
+
     def next_due(self) -> float | None:
         """When `expire` has something to do at the earliest."""
         dues = (self._registry.next_due(), self._silences.next_due())

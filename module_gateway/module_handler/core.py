@@ -126,6 +126,7 @@ class Core:
         """How much it holds of what is bounded, for gauges."""
         return {
             "registered": len(self._devices),
+            "seats": self._connections.seats,
             "outbox_entries": len(self._upstream.outbox),
             "deliveries_untaken": self._upstream.untaken,
         }

@@ -166,7 +166,6 @@ class ModuleHandler:
     def link_down(self, reason: str) -> None:
         """See `bus.link.LinkListener`."""
         self._health_changed("bus", False, reason)
-        _log.warning("bus_lost", reason=clean_text(reason, FIELD_CHARS))
 
     def peer_up(self, peer: Address, presence: bus_pb2.Presence) -> None:
         """See `bus.link.LinkListener`."""

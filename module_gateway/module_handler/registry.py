@@ -102,6 +102,11 @@ class Registry:
         """Everything that is held or wanted."""
         return self._slots.keys()
 
+    @property
+    def seats(self) -> int:
+        """How many connections it knows, the refused and ended ones included."""
+        return sum(len(roster) for roster in self._rosters.values())
+
     def servers(self) -> Iterable[int]:
         """Boot ids of all servers with connections."""
         return self._rosters.keys()

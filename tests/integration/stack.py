@@ -115,7 +115,12 @@ class Stack:
 
     def pid_of(self, component: str) -> int:
         """Process id of a component of ours, as it wrote it down itself."""
-        return int(json.loads((self.state_dir / f"run/{component}.json").read_text())["pid"])
+        return int(self.note_of(component)["pid"])
+
+    def note_of(self, component: str) -> dict[str, Any]:
+        """What a component of ours wrote down about its present life: pid and addresses."""
+        note: dict[str, Any] = json.loads((self.state_dir / f"run/{component}.json").read_text())
+        return note
 
     def pid_of_broker(self, configuration_name: str) -> int:
         """Process id of the broker that runs with this configuration file."""

@@ -90,7 +90,12 @@ def test_sizes_are_what_is_bounded(rig: Rig) -> None:
     rig.registered(A)
     rig.hear(status(1, 2, b"s2"))
     rig.leased()
-    assert {"registered": 1, "outbox_entries": 2, "deliveries_untaken": 2} == rig.core.sizes()
+    assert {
+        "registered": 1,
+        "seats": 1,
+        "outbox_entries": 2,
+        "deliveries_untaken": 2,
+    } == rig.core.sizes()
 
 
 def test_stored_devices_of_a_module_that_is_gone_are_left_alone(rig: Rig) -> None:
@@ -98,7 +103,12 @@ def test_stored_devices_of_a_module_that_is_gone_are_left_alone(rig: Rig) -> Non
     state = at_once(rig.store.load())
     core = Core(LIMITS, {}, rig.store.store_id, state, rig.now)
     assert core.holder(A.identity) is None
-    assert {"registered": 0, "outbox_entries": 1, "deliveries_untaken": 0} == core.sizes()
+    assert {
+        "registered": 0,
+        "seats": 0,
+        "outbox_entries": 1,
+        "deliveries_untaken": 0,
+    } == core.sizes()
 
 
 def test_the_clients_of_a_core_that_failed_go_on_behind_a_gap(rig: Rig) -> None:

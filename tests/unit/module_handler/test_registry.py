@@ -298,6 +298,17 @@ def test_a_fenced_seat_stays_known_until_its_server_says_that_it_ended(desk: Des
     assert desk.registry.seat(SERVER, 1) is None
 
 
+def test_a_seat_counts_until_its_server_has_said_its_end(desk: Desk) -> None:
+    desk.connect(1)
+    desk.connect(2)
+    desk.probed(1, is_alive=True)
+    assert 2 == desk.registry.seats
+    desk.end(2, bus_pb2.REFUSED)
+    assert 1 == desk.registry.seats
+    desk.end(1)
+    assert 0 == desk.registry.seats
+
+
 # Servers
 
 
