@@ -6,7 +6,10 @@ Any MQTT broker will do; the topics need no wildcard, no retained message and no
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import secrets
+import ssl
 from collections.abc import Callable
 from typing import Final
 
@@ -79,6 +82,7 @@ class MqttBus:
         self._connection: MqttConnection | None = None
         self._last_failure = ""
         """Reported already: an outage is one log line, not one per attempt."""
+        self._is_just_lost = False
 
     async def run(self, topics: tuple[str, ...], listener: BusListener) -> None:
         """See `port.Bus`. One `run` at a time.
@@ -133,16 +137,28 @@ class MqttBus:
                 await connection.open(self._keepalive_s)
             reason = await connection.live(self._confirm_timeout_s)
         except (OSError, TimeoutError, BusError) as error:
-            reason = f"no broker at {location}: {str(error) or type(error).__name__}"
+            reason = f"no broker at {location}: {_plainly(error)}"
         finally:
             self._connection = None
             if connection is not None:
                 connection.close()
         if reason != self._last_failure:
+            # That nobody is there right after a loss says nothing new.
+            level = logging.DEBUG if self._is_just_lost and up_since is None else logging.WARNING
             self._last_failure = reason
-            _log.warning(f"{self._name}_down", location=str(location), detail=reason)
+            _log.log(level, f"{self._name}_down", location=str(location), detail=reason)
+        self._is_just_lost = up_since is not None
         if up_since is not None:
             notify(listener.bus_down, reason)
             if now() - up_since >= _STABLE_S:
                 return
         raise BusError(reason)
+
+
+def _plainly(error: Exception) -> str:
+    """A failed attempt in the system's words, without numbers and Python's names."""
+    if isinstance(error, TimeoutError) and not error.errno:
+        return "no answer in time"
+    if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError):
+        return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
+    return str(error) or type(error).__name__

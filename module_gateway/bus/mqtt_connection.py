@@ -41,6 +41,9 @@ after as long again. With the ticks under 1.5 keep-alives (E16); paho alone need
 _TICKS_PER_SILENCE: Final = 10
 """How finely silence is measured: two ticks more are at most 0.12 keep-alives."""
 
+NOTHING_SAID: Final = ("Success", "Normal disconnection", "Unspecified error")
+"""What paho calls an end for which the broker gave no reason."""
+
 _log: Final = get_logger(__name__)
 
 
@@ -320,7 +323,8 @@ class MqttConnection:
         _properties: Properties | None,
     ) -> None:
         failure = "" if self._tls is None else self._tls.failure
-        self.lose(failure or f"connection lost: {code}")
+        said = "" if str(code) in NOTHING_SAID else f": {code}"
+        self.lose(failure or f"connection lost{said}")
 
     def _confirmed(
         self,

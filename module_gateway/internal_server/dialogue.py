@@ -156,7 +156,6 @@ class HandlerDialogue:
 
     def link_down(self, reason: str) -> None:
         """See LinkListener. What was asked is lost; the reply windows close those who wait."""
-        _log.warning("bus_down", reason=reason)
         self._bus_changed(False, reason)
 
     def peer_up(self, peer: Address, presence: bus_pb2.Presence) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from module_gateway.bus import mqtt
 from module_gateway.bus.location import BusLocation
@@ -290,6 +291,30 @@ async def test_a_broker_that_appears_on_another_socket_is_found(tmp_path: Path) 
     async with scripted(tmp_path / "new.sock", accept_and_serve), running(bus) as ear:
         places.append(tmp_path / "new.sock")
         await ear.until(lambda: ear.kinds == ["up"])
+
+
+async def test_an_outage_is_one_warning_in_plain_words(tmp_path: Path) -> None:
+    path, leave = tmp_path / "scripted.sock", asyncio.Event()
+
+    async def accept_and_leave(client: Client) -> None:
+        await client.accept()
+        await leave.wait()
+        path.unlink()  # nobody is there for a while
+
+    with capture_logs() as logs:
+        async with scripted(path, accept_and_leave), running(bus_at(path)) as ear:
+            await ear.until(lambda: ear.kinds == ["up"])
+            leave.set()
+            async with asyncio.timeout(PATIENCE_S):
+                while len(logs) < 3:
+                    await asyncio.sleep(0.01)
+    said = [(line["log_level"], line["event"], line.get("detail")) for line in logs[:3]]
+
+    assert said == [
+        ("info", "bus_up", None),
+        ("warning", "bus_down", "connection lost"),
+        ("debug", "bus_down", f"no broker at {path}: No such file or directory"),
+    ]
 
 
 async def test_a_location_that_is_misconfigured_ends_the_run_with_its_error() -> None:
