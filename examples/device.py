@@ -1,6 +1,6 @@
 """A device in forty lines: connects to a gateway, sends a status per second, prints commands.
 
-    python examples/device.py [HOST [PORT]]
+    .venv/bin/python examples/device.py [HOST [PORT]]
 
 It needs nothing but a socket and the messages of `module_gateway.protocol`.
 """
@@ -11,16 +11,21 @@ import socket
 import sys
 import time
 
-from module_gateway.protocol.framing import FrameDecoder
-from module_gateway.protocol.identity import Device
-from module_gateway.protocol.internal import (
-    ConnectResponseType,
-    DeviceCommand,
-    DeviceConnectResponse,
-    decode_server_message,
-    encode_connect,
-    encode_status,
-)
+try:
+    from module_gateway.protocol.framing import FrameDecoder
+    from module_gateway.protocol.identity import Device
+    from module_gateway.protocol.internal import (
+        ConnectResponseType,
+        DeviceCommand,
+        DeviceConnectResponse,
+        decode_server_message,
+        encode_connect,
+        encode_status,
+    )
+except ModuleNotFoundError as missing:
+    sys.exit(
+        f"{missing.name} is not installed for this Python. Type: .venv/bin/python {sys.argv[0]}"
+    )
 
 ServerMessage = DeviceConnectResponse | DeviceCommand
 DEVICE = Device.of(module=1001, device_type=0, role="example_button", name="my first device")
@@ -58,6 +63,8 @@ if __name__ == "__main__":
     try:
         main(*sys.argv[1:])
     except OSError as error:
-        sys.exit(f"no gateway there: {error}")
+        sys.exit(f"no gateway there: {error.strerror or error}. Is one running? Type: make run")
+    except (TypeError, ValueError):
+        sys.exit(f"usage: {sys.argv[0]} [HOST [PORT]]")
     except KeyboardInterrupt:
         print("stopped")

@@ -233,8 +233,8 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         what = "reset" if exc is not None else "closed"
         when = {
-            Phase.CONNECTING: " without an answer to the connect",
-            Phase.AWAITING: " without an answer to the status",
+            Phase.CONNECTING: " without an answer to the connect (its log says why)",
+            Phase.AWAITING: " without an answer to the status (its log says why)",
         }.get(self._session.phase, "")
         self._end(f"{what} by the gateway{when}")
 

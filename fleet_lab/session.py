@@ -31,7 +31,9 @@ EXPLANATIONS: Final = {
     ConnectResponseType.MODULE_NOT_SUPPORTED: (
         "the gateway does not serve this module, or no endpoint of its configuration lists it"
     ),
-    ConnectResponseType.DEVICE_NOT_SUPPORTED: "the module does not know this device type",
+    ConnectResponseType.DEVICE_NOT_SUPPORTED: (
+        "the module does not know this device type, or the role is empty"
+    ),
     ConnectResponseType.HIGHER_PRIORITY_ALREADY_CONNECTED: (
         "a device with this module, type and role and a higher priority is connected"
     ),

@@ -40,19 +40,23 @@ def _component(package: str) -> Callable[[Sequence[str]], int]:
 def _module(argv: Sequence[str]) -> int:
     """`module new NAME`: write a module and its test, ready to be filled in."""
     parser = argparse.ArgumentParser(prog=f"{PROGRAM} module", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="new NAME")
     new = commands.add_parser("new", help="write a new module and its test", allow_abbrev=False)
     new.add_argument("name", help="lower-case name, such as door_sensor")
     new.add_argument("--folder", type=Path, default=Path(), help="where (default: here)")
     args = parser.parse_args(argv)
-    create = import_module("module_gateway.modules.scaffold").create
+    scaffold = import_module("module_gateway.modules.scaffold")
     try:
-        written = create(args.name, args.folder)
-    except (ConfigError, OSError, ValueError) as error:
+        written = scaffold.create(args.name, args.folder)
+    except ConfigError as error:
         sys.stderr.write(f"{PROGRAM} module new: {error}\n")
+        return EXIT_USAGE
+    except OSError as error:
+        sys.stderr.write(f"{PROGRAM} module new: {args.folder}: {error.strerror or error}\n")
         return EXIT_FAILED
     for path in written:
         sys.stdout.write(f"{path}\n")
+    sys.stderr.write(scaffold.next_steps(args.name, args.folder))
     return EXIT_OK
 
 

@@ -5,7 +5,7 @@ Every error is JSON: `{"error": "<one sentence>"}`. OpenAPI stands at /openapi.j
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from importlib.resources import files
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -329,11 +329,23 @@ async def _answer_http_error(_request: Request, error: Exception) -> JSONRespons
 async def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
-    sentences = []
-    for problem in error.errors()[:5]:
-        where = ".".join(str(part) for part in problem["loc"])
-        sentences.append(f"{where}: {problem['msg']}")
+    sentences = [_sentence(problem) for problem in error.errors()[:5]]
     return JSONResponse({"error": "; ".join(sentences)[:1000]}, 422)
+
+
+def _sentence(problem: Mapping[str, Any]) -> str:
+    """One of pydantic's findings for somebody who has typed a request by hand."""
+    where = ".".join(str(part) for part in problem["loc"])
+    match problem["type"]:
+        case "json_invalid":
+            detail = problem.get("ctx", {}).get("error", "malformed")
+            return f"the body is no JSON at character {problem['loc'][-1]}: {detail}"
+        case "model_attributes_type" | "missing" if where == "body":
+            return "the body must be a JSON object, sent with Content-Type: application/json"
+        case "extra_forbidden":
+            return f"{where}: no such key; known are {', '.join(PostedCommand.model_fields)}"
+        case _:
+            return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 async def _answer_store_error(_request: Request, error: Exception) -> JSONResponse:

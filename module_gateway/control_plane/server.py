@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from pydantic import ValidationError
+
 from module_gateway.bus.location import BusLocation
 from module_gateway.bus.mqtt import MqttBus
 from module_gateway.bus.port import Bus
@@ -212,7 +214,7 @@ class ControlPlane:
         if not is_valid:
             raise CommandRefusedError(
                 f"module {identity.module} ({module.name}) does not accept this command "
-                f"for device type {identity.device_type}"
+                f"for device type {identity.device_type}{_finding(module, command)}"
             )
 
     # ---- vehicles -----------------------------------------------------------------------------
@@ -268,3 +270,17 @@ def store_limits(settings: ControlPlaneSettings) -> StoreLimits:
         history_total_bytes=settings.history_total_bytes,
         commands_waiting=settings.commands_waiting,
     )
+
+
+def _finding(module: ContainedModule, command: bytes) -> str:
+    """What the module's documentation of its commands says against this one, "" for nothing."""
+    form = module.command_payload
+    if form is None or module.settings.codec != "json":
+        return ""
+    try:
+        form.model_validate_json(command)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return f": {where}: {first['msg']}" if where else f": {first['msg']}"
+    return ""

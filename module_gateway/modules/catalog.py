@@ -134,6 +134,8 @@ def _load(where: str, value: str, point: EntryPoint) -> object:
         module_name, _, class_name = point.value.partition(":")
         defined = vars(sys.modules[module_name]) if module_name in sys.modules else ()
         reason = f"{type(failure).__name__}: {clean_detail(str(failure))}"
+        if isinstance(failure, ModuleNotFoundError):
+            reason += "; put the folder that holds it on PYTHONPATH"
         raise ConfigError(
             where,
             got=value,

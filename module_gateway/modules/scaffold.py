@@ -27,14 +27,11 @@ def create(name: str, folder: Path) -> list[Path]:
     """
     if re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name) is None or keyword.iskeyword(name):
         raise ConfigError(
-            "module new NAME", got=name, expected="a lower-case word such as 'door_lock'"
+            "NAME", got=name, expected="a lower-case word such as 'door_lock'", hint=_nearby(name)
         )
     if name in BUILT_IN:
-        raise ConfigError(
-            "module new NAME", got=name, expected="a name that no built-in module has"
-        )
-    class_name = "".join(word.capitalize() for word in name.split("_")) + "Module"
-    words = {"name": name, "class_name": class_name, "number": str(FIRST_FREE_NUMBER)}
+        raise ConfigError("NAME", got=name, expected="a name that no built-in module has")
+    words = {"name": name, "class_name": _class_name(name), "number": str(FIRST_FREE_NUMBER)}
     texts = {
         folder / f"{name}_module.py": MODULE_TEMPLATE.substitute(words),
         folder / f"test_{name}_module.py": TEST_TEMPLATE.substitute(words),
@@ -42,15 +39,37 @@ def create(name: str, folder: Path) -> list[Path]:
     for path in texts:
         if path.exists():
             raise ConfigError(
-                "module new NAME",
+                "NAME",
                 got=name,
                 expected="a name whose files do not exist yet",
-                hint=f"{path} is there",
+                hint=f"{path} is there: remove it, or give another --folder",
             )
     folder.mkdir(parents=True, exist_ok=True)
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8")
     return list(texts)
+
+
+def next_steps(name: str, folder: Path) -> str:
+    """What to do with what `create` wrote, for a person."""
+    number = FIRST_FREE_NUMBER
+    return (
+        f"\nNext: `make setup-dev` once, then `.venv/bin/python -m pytest {folder}`. To use it,\n"
+        f'in the configuration: "module-paths": {{"{number}": "{name}_module:{_class_name(name)}"}},\n'
+        f"{number} among the modules of an endpoint, and PYTHONPATH={folder.absolute()}\n"
+    )
+
+
+def _class_name(name: str) -> str:
+    return "".join(word.capitalize() for word in name.split("_")) + "Module"
+
+
+def _nearby(name: str) -> str:
+    """A remedy for a name that is nearly one."""
+    word = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
+    word = word.strip("_")[:64]
+    is_name = re.match(r"[a-z]", word) is not None and not keyword.iskeyword(word)
+    return f"{word!r} would do" if is_name and word not in BUILT_IN else ""
 
 
 MODULE_TEMPLATE: Final = Template('''\

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from module_gateway.protocol.errors import ConfigError, GatewayError
+from module_gateway.protocol.errors import ConfigError, GatewayError, Reason
 from module_gateway.runtime.config import changed_settings, effective_configuration
 from module_gateway.runtime.health import STARTED, Health
 from module_gateway.runtime.log import configure, get_logger
@@ -41,6 +41,11 @@ SAME_SIGNAL_S: Final = 0.3
 """Some programs (coreutils' timeout) signal a process and its group: one wish, two signals."""
 SUPERVISED: Final = "MODULE_GATEWAY_SUPERVISED"
 """Set by the supervisor, which has said once what would otherwise be said by each process."""
+
+REMEDIES: Final = {
+    Reason.STALE_LEASE: "run one per endpoint: look for a second gateway or external client on "
+    "the same bus or state folder",
+}
 
 _log = get_logger(__name__)
 
@@ -170,7 +175,7 @@ def _exit_code(runtime: Runtime, error: BaseException | None) -> int:
             _log.error("configuration_refused", error=str(error))
             return EXIT_CONFIG
         case GatewayError() | OSError():
-            runtime.fail(str(error))
+            runtime.fail(str(error) + _remedy(str(error)))
         case _:
             UNEXPECTED_ERRORS.labels(component=runtime.component).inc()
             _log.error("crashed", error=repr(error), exc_info=error)
@@ -179,6 +184,11 @@ def _exit_code(runtime: Runtime, error: BaseException | None) -> int:
         return EXIT_OK
     _log.error("failed", reason=runtime.failure)
     return EXIT_FAILED
+
+
+def _remedy(text: str) -> str:
+    """What to look for, where the end of a process names a reason that has a usual cause."""
+    return next((f"; {hint}" for reason, hint in REMEDIES.items() if f"({reason})" in text), "")
 
 
 def _loop_failed(runtime: Runtime, context: dict[str, Any]) -> None:

@@ -36,6 +36,8 @@ NAME: Final = "gateway"
 LOCK_NAME: Final = "run.lock"
 PORTS_LIMIT_S: Final = 5.0
 """A killed gateway's processes need about so long until their ports are free again."""
+ANOTHER_GATEWAY: Final = 3
+"""So many of our addresses in use are no coincidence."""
 PORTS_POLL_S: Final = 0.2
 
 _log = get_logger(__name__)
@@ -78,6 +80,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_all.py") -> int:
             found = wait_for_way(settings, state_dir, is_demo=args.demo)
             if found:
                 sys.stderr.write("".join(f"cannot start: {item}\n" for item in found))
+                if sum(item.is_passing for item in found) >= ANOTHER_GATEWAY:
+                    sys.stderr.write("probably another gateway runs on this machine: stop it\n")
                 return EXIT_FAILED if all(item.is_passing for item in found) else EXIT_CONFIG
             return asyncio.run(_run(args, settings, state_dir))
     except ConfigError as error:
@@ -109,8 +113,8 @@ def wait_for_way(
         if not all(item.is_passing for item in found):
             return found
         if not is_said:
-            texts = ", ".join(item.text for item in found)
-            sys.stderr.write(f"waiting up to {limit_s:g} s: {texts}\n")
+            places = ", ".join(item.text.split(" ")[0] for item in found)
+            sys.stderr.write(f"in use: {places}; waiting up to {limit_s:g} s\n")
             is_said = True
         time.sleep(PORTS_POLL_S)
 

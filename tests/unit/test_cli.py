@@ -102,9 +102,12 @@ def test_a_new_module_is_written_where_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["module", "new", "door_sensor", "--folder", str(tmp_path)]) == 0
-    written = [Path(text) for text in capsys.readouterr().out.splitlines()]
+    said = capsys.readouterr()
+    written = [Path(text) for text in said.out.splitlines()]
 
     assert written
+    assert '"2000": "door_sensor_module:DoorSensorModule"' in said.err
+    assert f"PYTHONPATH={tmp_path}" in said.err
     assert all(path.is_file() and path.is_relative_to(tmp_path) for path in written)
 
 
@@ -118,5 +121,5 @@ def test_a_module_that_cannot_be_written_says_why(
     monkeypatch.setattr(scaffold, "create", refuse, raising=False)
     monkeypatch.setitem(sys.modules, scaffold.__name__, scaffold)
 
-    assert main(["module", "new", "Nö"]) == 1
+    assert main(["module", "new", "Nö"]) == 2
     assert "NAME is 'Nö'; expected a lower-case word" in capsys.readouterr().err

@@ -150,6 +150,23 @@ async def test_a_command_that_is_none_is_refused_with_a_sentence(body, sentence)
         assert sentence in answer.json()["error"]
 
 
+@pytest.mark.parametrize(
+    ("content", "kind", "sentence"),
+    [
+        (b'{"command": ', "application/json", "the body is no JSON at character 12"),
+        (b'{"command": 1}', "application/x-www-form-urlencoded", "Content-Type: application/json"),
+        (b'{"cmd": 1}', "application/json", "body.cmd: no such key; known are command, base64"),
+        (b"{}", "application/json", 'body: give either "command"'),
+    ],
+)
+async def test_a_body_of_the_wrong_form_is_answered_with_what_to_do(content, kind, sentence):
+    async with api() as (client, link):
+        await link.run_sequence()
+        headers = {"Content-Type": kind}
+        answer = await client.post(f"{BUTTON_PATH}/commands", content=content, headers=headers)
+        assert (answer.status_code, sentence in answer.json()["error"]) == (422, True)
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b'{"command": NaN}', b"[" * 100_000, b"\xff"])
 async def test_a_body_that_is_no_json_is_refused(content):
     async with api() as (client, link):

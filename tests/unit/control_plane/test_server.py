@@ -165,7 +165,8 @@ class Broken(CarAccessoryModule):
 @pytest.mark.parametrize(
     ("module", "command", "sentence"),
     [
-        (CarAccessoryModule(), b"nonsense", "does not accept this command for device type 0"),
+        (CarAccessoryModule(), b"nonsense", "does not accept this command for device type 0: Inv"),
+        (CarAccessoryModule(), b'{"lit_up": 7}', "type 0: lit_up: Input should be a valid boolean"),
         (Broken(), b"{}", "raised ZeroDivisionError"),
     ],
 )

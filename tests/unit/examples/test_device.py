@@ -53,6 +53,26 @@ async def test_says_that_nobody_is_there() -> None:
     assert len(err.splitlines()) == 1
 
 
+async def test_without_its_packages_it_says_what_to_type() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-S", str(PROGRAM), stderr=asyncio.subprocess.PIPE, env={}
+    )
+    _, err = await process.communicate()
+    assert process.returncode == 1
+    assert b".venv/bin/python" in err
+    assert len(err.splitlines()) == 1
+
+
+async def test_a_port_that_is_none_is_wrong_usage() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(PROGRAM), "localhost", "http", stderr=asyncio.subprocess.PIPE,
+        env={"PYTHONPATH": str(PROGRAM.parents[1])},
+    )  # fmt: skip
+    _, err = await process.communicate()
+    assert process.returncode == 1
+    assert err.startswith(b"usage: ")
+
+
 async def test_stops_without_a_traceback() -> None:
     async with gateway() as at:
         process = await start(at.port)

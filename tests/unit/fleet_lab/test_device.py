@@ -91,7 +91,9 @@ async def test_connects_again_after_the_gateway_closed_and_goes_on_counting() ->
     assert [event for event, _ in recorder.events] == [
         "connected", "answered", "disconnected", "connected", "answered", "answered",
     ]  # fmt: skip
-    assert recorder.events[2][1] == "closed by the gateway without an answer to the status"
+    assert recorder.events[2][1] == (
+        "closed by the gateway without an answer to the status (its log says why)"
+    )
     assert (device.counts.sent, device.counts.answered) == (4, 3)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from module_gateway.modules.catalog import load_modules
-from module_gateway.modules.scaffold import create
+from module_gateway.modules.scaffold import create, next_steps
 from module_gateway.protocol.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -64,3 +64,18 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
         create("door", tmp_path)
     assert list(tmp_path.iterdir()) == [mine]
     assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("Door-Sensor", "'door_sensor' would do"), ("DoorLock", "'door_lock' would")]
+)
+def test_a_name_that_is_nearly_one_is_put_right(tmp_path: Path, name: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=hint):
+        create(name, tmp_path)
+
+
+def test_the_next_steps_name_class_number_and_folder(tmp_path: Path) -> None:
+    text = next_steps("door_lock", tmp_path)
+
+    assert '"2000": "door_lock_module:DoorLockModule"' in text
+    assert f"PYTHONPATH={tmp_path}" in text

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from module_gateway.protocol.errors import BusError, ConfigError
+from module_gateway.protocol.errors import BusError, ConfigError, GatewayError, Reason
 from module_gateway.runtime.config import default_settings
 from module_gateway.runtime.process import Runtime, run_process
 from module_gateway.runtime.settings import Logging
@@ -28,6 +28,8 @@ async def _main(runtime: Runtime, mode: str) -> None:
             raise KeyError("unforeseen")
         case "refuse":
             raise BusError("no bus here")
+        case "superseded":
+            raise GatewayError(f"another one has taken over ({Reason.STALE_LEASE})")
         case "config":
             raise ConfigError("some.key", got=1, expected="2")
         case "hang":

@@ -121,6 +121,14 @@ def test_what_ends_the_main_function_decides_the_exit_code(
         assert (process.end(), process.events("error")) == (code, errors)
 
 
+def test_one_that_is_superseded_says_what_to_look_for(tmp_path: Path) -> None:
+    with running("superseded", tmp_path) as process:
+        assert process.end() == 1
+    [line] = [line for line in process.lines if line["event"] == "failed"]
+
+    assert line["reason"].startswith("another one has taken over (stale_lease); run one per")
+
+
 def test_an_exception_in_a_callback_is_logged_and_survived(tmp_path: Path) -> None:
     with running("callback", tmp_path) as process:
         process.until("unexpected_error")

@@ -147,7 +147,7 @@ def test_F4_a_device_port_in_use_ends_all_with_nonzero_before_anything_starts(
             assert it.end() == 1
 
     assert it.output == [
-        f"waiting up to 5 s: 0.0.0.0:{port} (devices) is in use",
+        f"in use: 0.0.0.0:{port}; waiting up to 5 s",
         (
             f"cannot start: 0.0.0.0:{port} (devices) is in use; see by whom with "
             f"`ss -ltnp sport = :{port}`, or change --port or internal-server-settings.port"
