@@ -52,10 +52,10 @@ def create(name: str, folder: Path) -> list[Path]:
 
 def next_steps(name: str, folder: Path) -> str:
     """What to do with what `create` wrote, for a person."""
-    number = FIRST_FREE_NUMBER
+    number, entry = FIRST_FREE_NUMBER, f"{name}_module:{_class_name(name)}"
     return (
         f"\nNext: `make setup-dev` once, then `.venv/bin/python -m pytest {folder}`. To use it,\n"
-        f'in the configuration: "module-paths": {{"{number}": "{name}_module:{_class_name(name)}"}},\n'
+        f'in the configuration: "module-paths": {{"{number}": "{entry}"}},\n'
         f"{number} among the modules of an endpoint, and PYTHONPATH={folder.absolute()}\n"
     )
 
