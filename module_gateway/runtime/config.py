@@ -140,7 +140,7 @@ def _malformed(text: str, error: json.JSONDecodeError) -> ConfigError:
     return ConfigError(
         f"line {error.lineno} column {error.colno}",
         got=line.strip()[:SHOWN_CHARS],
-        expected=f"well-formed JSON ({error.msg})",
+        expected=f"well-formed JSON: {error.msg[0].lower()}{error.msg[1:]}",
         hint="no comments, no comma before } or ], double quotes; TOML allows comments",
     )
 

@@ -179,6 +179,5 @@ def _trouble(listener: Listener) -> OSError | None:
 def _plainly(error: OSError) -> str:
     """Of OpenSSL's words those for people."""
     if isinstance(error, ssl.SSLError):
-        reason = error.reason or str(error)
-        return reason.replace("_", " ").lower()
+        return (error.reason or "not PEM").replace("_", " ").lower()
     return os.strerror(error.errno) if error.errno else str(error)

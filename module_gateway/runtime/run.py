@@ -17,7 +17,12 @@ from typing import Final
 from module_gateway.bus.location import HOST_VARIABLE, PORT_VARIABLE
 from module_gateway.protocol.errors import ConfigError, GatewayError
 from module_gateway.runtime.broker import answers
-from module_gateway.runtime.composition import Composition, demo_devices, device_address
+from module_gateway.runtime.composition import (
+    DEMO_DEVICES,
+    Composition,
+    demo_devices,
+    device_address,
+)
 from module_gateway.runtime.log import configure, get_logger
 from module_gateway.runtime.options import Once, add_common_options, load_settings, port_number
 from module_gateway.runtime.preflight import Obstacle, obstacles
@@ -151,6 +156,15 @@ def options_of_components(args: argparse.Namespace, state_dir: Path) -> list[str
     return options
 
 
+def _say_left_out(settings: Settings) -> None:
+    """Name the devices that the demo goes without."""
+    names = {device.name for device in demo_devices(settings)}
+    for device in DEMO_DEVICES:
+        if device.name not in names:
+            why = f"no endpoint has a module {device.module}"
+            _log.warning("demo_device_left_out", name=device.name, reason=why)
+
+
 async def _look_for_bus(composition: Composition) -> None:
     """Say at once that a bus which somebody else runs is not there: everything waits for it."""
     if not composition.is_own_bus and not await answers(composition.bus):
@@ -184,6 +198,8 @@ async def _run(args: argparse.Namespace, settings: Settings, state_dir: Path) ->
             logging = logging.model_copy(update={"format": "text"})
         configure(logging, NAME, TerminalStream(terminal, NAME))
         log_configuration(settings)
+        if args.demo:
+            _say_left_out(settings)
         await _look_for_bus(composition)
         stop = asyncio.Event()
         install_signals(NAME, stop)

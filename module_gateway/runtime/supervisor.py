@@ -283,7 +283,8 @@ def _ending(running: Running) -> dict[str, object]:
     """How a process ended, for a log line: by itself with a code, or killed by a signal."""
     code = running.exit_code
     if code >= 0:
-        return {"exit_code": code, "reason": running.said.cause() if code else None}
+        is_said = code == EXIT_OK or bool(running.said.error())  # its own line stands right above
+        return {"exit_code": code, "reason": None if is_said else running.said.last_line()}
     try:
         name = signal.Signals(-code).name
     except ValueError:

@@ -94,13 +94,17 @@ class LastWords:
         if line.strip():
             self._lines.append(line)
 
-    def cause(self) -> str:
-        """Of its last line about an error the reason; without one its last line; "" for none."""
-        for line in reversed(self._lines):
-            found = _cause_in(line)
-            if found:
-                return found
+    def error(self) -> str:
+        """The reason in its last line about an error, "" without one."""
+        return next(filter(None, map(_cause_in, reversed(self._lines))), "")
+
+    def last_line(self) -> str:
+        """Whatever it wrote last, "" for nothing."""
         return self._lines[-1].strip() if self._lines else ""
+
+    def cause(self) -> str:
+        """The best that is known about why it ended, "" for nothing."""
+        return self.error() or self.last_line()
 
 
 def _cause_in(line: str) -> str:

@@ -435,7 +435,7 @@ def test_toml_and_json_mean_the_same(tmp_path: Path) -> None:
     ("content", "expected"),
     [
         (b"", "the file is 'empty'; expected well-formed JSON"),
-        (b"{\n  'a': 1}", "line 2 column 3 is \"'a': 1}\"; expected well-formed JSON (Expecting"),
+        (b"{\n  'a': 1}", "line 2 column 3 is \"'a': 1}\"; expected well-formed JSON: expecting"),
         (b'{"a": 1,}', "no comma before }"),
         (b'{\n"a": 1,\n', "line 3 column 1 is ''"),
         (b"[1]", "the file is [1]; expected a JSON object"),

@@ -149,13 +149,15 @@ async def test_O4_crash_is_logged_and_restarted_or_exits_nonzero(tmp_path: Path)
 async def test_a_component_that_ends_says_how_and_why_in_the_line_about_it() -> None:
     code = "import os; print('no room', flush=True); raise SystemExit(1)"
     killed = "import os; os.kill(os.getpid(), 9)"
+    said = "print('12:00:00.000 error failed reason=x', flush=True); raise SystemExit(3)"
     with capture_logs() as logs:
-        for text in (code, killed):
+        for text in (code, killed, said):
             await Run(component("it", text, ready=never)).end()
     died = [line for line in logs if line["event"] == "component_died"]
 
     assert {(line["exit_code"], line.get("reason"), line.get("killed_by")) for line in died} == {
         (1, "no room", None),
+        (3, None, None),
         (-9, None, "SIGKILL"),
     }
 
