@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from fleet_lab.errors import LabError, nearest
+from fleet_lab.errors import LabError, missing_extra, nearest
 
 
 def test_an_error_is_its_text_and_its_exit_code() -> None:
@@ -11,3 +11,10 @@ def test_an_error_is_its_text_and_its_exit_code() -> None:
 def test_the_nearest_spelling_is_offered_when_there_is_one() -> None:
     assert nearest("setp", ["step", "start"]) == "; did you mean 'step'?"
     assert nearest("zzz", ["step", "start"]) == ""
+
+
+def test_a_missing_library_names_the_extra() -> None:
+    assert str(missing_extra("simplefix", "lab", "the sink fix")) == (
+        "the sink fix needs simplefix, which is not installed; "
+        "type: pip install 'module-gateway[lab]'"
+    )
