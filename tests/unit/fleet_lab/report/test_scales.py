@@ -63,7 +63,8 @@ def test_latencies_lie_between_powers_of_ten(values: list[float], ticks: list[fl
 @pytest.mark.parametrize(
     ("seconds", "shown"),
     [
-        (None, NOT_MEASURED), (0.0, "0 ms"), (0.0000123, "12.3 µs"), (0.001, "1 ms"), (0.0123, "12.3 ms"),
+        (None, NOT_MEASURED), (0.0, "0 ms"), (0.0000123, "12.3 µs"), (0.001, "1 ms"),
+        (0.0123, "12.3 ms"),
         (0.9996, "1000 ms"), (1.0, "1 s"), (19.94, "19.9 s"), (0.1, "100 ms"), (3600, "3600 s"),
     ],
 )  # fmt: skip
