@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, TypeAlias, assert_never
 
+from fleet_lab.frames import command_in, own_field, status_frame
 from module_gateway.protocol.errors import LocalProtocolError, Reason, RemoteProtocolError
 from module_gateway.protocol.framing import FrameDecoder
 from module_gateway.protocol.identity import Device
@@ -21,7 +22,6 @@ from module_gateway.protocol.internal import (
     DeviceConnectResponse,
     decode_server_message,
     encode_connect,
-    encode_status,
 )
 
 EXPLANATIONS: Final = {
@@ -89,14 +89,19 @@ class Phase(Enum):
 
 
 class DeviceSession:
-    """One connection of one device, from its connect frame to its end."""
+    """One connection of one device, from its connect frame to its end.
 
-    __slots__ = ("_decoder", "device", "phase")
+    What every status and every reply have in common is made once, and a reply that comes as one
+    whole frame is read by `take_command` without a decoder: a lab has thousands of these.
+    """
+
+    __slots__ = ("_decoder", "_own", "device", "phase")
 
     def __init__(self, device: Device) -> None:
         self.device = device
         self.phase = Phase.CONNECTING
-        self._decoder = FrameDecoder()
+        self._decoder: FrameDecoder | None = None
+        self._own = own_field(device)
 
     def connect_frame(self) -> bytes:
         """What to write first."""
@@ -111,7 +116,19 @@ class DeviceSession:
         if self.phase is not Phase.READY:
             raise LocalProtocolError(f"no status may be sent while {self.phase.name}")
         self.phase = Phase.AWAITING
-        return encode_status(self.device, status)
+        return status_frame(self._own, status)
+
+    def take_command(self, chunk: bytes) -> bytes | None:
+        """The command, when the chunk is exactly the one reply that is awaited; else None.
+
+        None means nothing but "ask `receive`", which finds out what is the matter.
+        """
+        if self.phase is not Phase.AWAITING or self._decoder is not None:
+            return None
+        command = command_in(self._own, chunk)
+        if command is not None:
+            self.phase = Phase.READY
+        return command
 
     def receive(self, chunk: bytes) -> Iterator[Event]:
         """Events of what the socket gave, in order.
@@ -119,11 +136,14 @@ class DeviceSession:
         Raises:
             RemoteProtocolError: the gateway broke the protocol; close the connection.
         """
-        self._decoder.receive(chunk)
+        decoder = self._decoder = self._decoder or FrameDecoder()
+        decoder.receive(chunk)
         while self.phase is not Phase.OVER:
-            frame = self._decoder.next_frame()
+            frame = decoder.next_frame()
             if frame is None:
-                return
+                break
+            if decoder.buffered_bytes == 0:
+                self._decoder = None
             yield self._step(decode_server_message(frame))
 
     def _step(self, message: DeviceConnectResponse | DeviceCommand) -> Event:
