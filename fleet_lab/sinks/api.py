@@ -9,12 +9,36 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from asyncio import BaseProtocol
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeAlias
 
 from fleet_lab.devices.api import Device
+from fleet_lab.errors import LabError
 
 WrapProtocol: TypeAlias = Callable[[Callable[[], BaseProtocol]], Callable[[], BaseProtocol]]
 """Puts a link between a TCP transport and a sink's protocol (`fleet_lab.links.transport.wrap`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SinkUrl:
+    """The text of a sink, taken apart once for all devices of a fleet.
+
+    Attributes:
+        text: the whole of it.
+        scheme, host, port: as in a URL; empty and 0 where there is none.
+        path: what follows, with placeholders (`fleet_lab.sinks.urls.expand`).
+    """
+
+    text: str
+    scheme: str = ""
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    @property
+    def address(self) -> str:
+        """`host:port`."""
+        return f"{self.host}:{self.port}"
 
 
 class DevicePort(Protocol):
@@ -54,14 +78,24 @@ class Sink(ABC):
     """Carries the statuses of one device; a person's own sink is one subclass of this.
 
     Attributes:
-        name: the scheme of its URL.
-        is_stream: whether it runs over one TCP stream that `wrap` can put a link into.
+        is_stream: whether it runs over one TCP stream that `set_link` can put a link into.
     """
 
-    __slots__ = ()
+    __slots__ = ("url",)
 
-    name: ClassVar[str] = ""
     is_stream: ClassVar[bool] = False
+
+    def __init__(self, url: SinkUrl) -> None:
+        self.url = url
+
+    def set_link(self, wrap: WrapProtocol) -> None:
+        """Put a link into the stream; before `open`. Only where `is_stream`.
+
+        Raises:
+            LabError: this sink has no stream of its own.
+        """
+        del wrap
+        raise LabError(f"sink {self.url.text}: link conditions need fleet-protocol or fix")
 
     @property
     @abstractmethod
