@@ -26,7 +26,7 @@ class SinkUrl:
     Attributes:
         text: the whole of it.
         scheme, host, port: as in a URL; empty and 0 where there is none.
-        path: what follows, with placeholders (`fleet_lab.sinks.urls.expand`).
+        path: what follows, with placeholders (`fleet_lab.sinks.paths.expand`).
     """
 
     text: str
@@ -39,6 +39,11 @@ class SinkUrl:
     def address(self) -> str:
         """`host:port`."""
         return f"{self.host}:{self.port}"
+
+    @property
+    def netloc(self) -> str:
+        """The same as it stands in a URL: an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else self.address
 
 
 class DevicePort(Protocol):
@@ -95,7 +100,7 @@ class Sink(ABC):
             LabError: this sink has no stream of its own.
         """
         del wrap
-        raise LabError(f"sink {self.url.text}: link conditions need fleet-protocol or fix")
+        raise LabError(f"sink {self.url.text}: link conditions need a fleet-protocol sink")
 
     @property
     @abstractmethod

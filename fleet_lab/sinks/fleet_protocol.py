@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import ClassVar, Final, cast
+from typing import ClassVar, cast
 
 from fleet_lab.errors import LabError
 from fleet_lab.session import Accepted, Commanded, DeviceSession, Event, Phase, Refused, explain
 from fleet_lab.sinks.api import DevicePort, Sink, SinkUrl, WrapProtocol
-from fleet_lab.sinks.retry import BACKOFF_MAX_S, BACKOFF_MIN_S, OPEN_TIMEOUT_S, cause
+from fleet_lab.sinks.retry import (
+    BACKOFF_MAX_S,
+    BACKOFF_MIN_S,
+    OPEN_TIMEOUT_S,
+    REPLY_TIMEOUT_S,
+    cause,
+)
 from module_gateway.protocol import identity
 from module_gateway.protocol.errors import Reason, RemoteProtocolError
-
-REPLY_TIMEOUT_S: Final = 5.0
-"""Far beyond the gateway's own 250 ms: when this fires the gateway is hung, not slow."""
 
 
 class FleetProtocolSink(Sink):

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import AsyncIterator
 from typing import Final
 
-from fleet_lab.devices.generators import Stream
-
 OPEN_TIMEOUT_S: Final = 5.0
+REPLY_TIMEOUT_S: Final = 5.0
+"""Far beyond a gateway's own 250 ms: when this fires the far side is hung, not slow."""
 BACKOFF_MIN_S: Final = 0.1
 BACKOFF_MAX_S: Final = 5.0
 """From the first wait to the longest: a fleet that lost its gateway must not become a flood."""
 
 
-async def attempts(rng: Stream, first_s: float = BACKOFF_MIN_S) -> AsyncIterator[float]:
-    """Waits, then gives the seconds that it waited for at most; doubled each time."""
-    wait_s = first_s
-    while True:
-        await asyncio.sleep(wait_s * rng.uniform(0.5, 1.0))
-        yield wait_s
-        wait_s = min(wait_s * 2, BACKOFF_MAX_S)
-
-
-def cause(error: OSError) -> str:
+def cause(error: BaseException) -> str:
     """A word of the system's; asyncio wraps it into "Connect call failed" and the address."""
-    if error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)
-    return error.strerror or str(error) or "connection failed"
+    if isinstance(error, OSError):
+        if error.errno is not None and error.errno > 0:
+            return os.strerror(error.errno)
+        if error.strerror:
+            return error.strerror
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return " ".join(str(error).split()) or type(error).__name__

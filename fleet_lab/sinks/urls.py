@@ -25,6 +25,7 @@ from urllib.parse import unquote, urlsplit
 from fleet_lab.devices.api import Device
 from fleet_lab.errors import EXIT_CONFIG, LabError, nearest
 from fleet_lab.sinks.api import Sink, SinkUrl
+from fleet_lab.sinks.paths import expand
 
 SinkFactory: TypeAlias = Callable[[], Sink]
 """Makes the sink of one more device."""
@@ -111,18 +112,6 @@ def _parsed(text: str, normal: str, known: _Scheme) -> SinkUrl:
     except (KeyError, IndexError, ValueError) as error:
         raise wrong(f"{path!r} has a placeholder that is none of the device's ({error})") from None
     return SinkUrl(normal, parts.scheme, parts.hostname or "", port, unquote(path))
-
-
-def expand(path: str, device: Device) -> str:
-    """The path with the device's own values in it."""
-    return path.format_map(
-        {
-            "id": device.id,
-            "role": device.role,
-            "module": device.module,
-            "device_type": device.device_type,
-        }
-    )
 
 
 def _own_sink(text: str) -> SinkFactory:
