@@ -15,8 +15,10 @@ from fleet_lab.report.model import FAULTS, WORDS, Bucket, Distribution, Hop, Off
 WITHOUT_TAP: Final = frozenset({"sent", "answered", "late", "in_doubt", "wrong_device"})
 """What the devices alone can say."""
 
-ONLY_AT_THE_END: Final = frozenset({"lost", "in_doubt", "superseded", "miscounted"})
-"""What nobody can say while statuses are under way."""
+ONLY_AT_THE_END: Final = frozenset(
+    {"seen", "folded", "lost", "in_doubt", "superseded", "miscounted"}
+)
+"""What nobody can say, or what nobody has counted yet, while statuses are under way."""
 
 MAX_BUCKETS: Final = 200
 
