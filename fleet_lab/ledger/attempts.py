@@ -96,6 +96,12 @@ class Attempts:
         if 0 <= index < len(self._state):
             self._state[index] |= bits
 
+    def unmark(self, number: int, bits: int) -> None:
+        """Take bits of an attempt back that is not judged yet."""
+        index = number - self._base
+        if 0 <= index < len(self._state):
+            self._state[index] &= ~bits
+
     def count_between(self, first: int, last: int) -> tuple[int, int]:
         """How many of these were (answered, sent but not answered)."""
         states = self._state[max(first - self._base, 0) : max(last - self._base + 1, 0)]

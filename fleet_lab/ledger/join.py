@@ -106,7 +106,7 @@ class DeviceJoin:
         self._take_waiting(inf)
 
     def tally_rest(self, tally: Tally) -> None:
-        """Add the verdict on everything that is not in the common tally yet; changes nothing."""
+        """Add the verdict on everything that is not in the common tally yet."""
         for fold in self._folds:
             self._judge_fold(fold, tally)
         before = tally.counts["superseded"]
@@ -218,9 +218,9 @@ class DeviceJoin:
 
     def _judge_fold(self, fold: Fold, tally: Tally) -> None:
         answered, doubtful = self.attempts.count_between(fold.first, fold.last)
-        for number in fold.stragglers:
-            is_answered = bool(self.attempts.state(number) & ANSWERED)
-            answered, doubtful = answered + is_answered, doubtful + (not is_answered)
+        missing = self._leave_out(fold, answered)
+        answered += sum(bool(self.attempts.state(n) & ANSWERED) for n in fold.stragglers) - missing
+        doubtful += sum(not self.attempts.state(n) & ANSWERED for n in fold.stragglers)
         surplus = fold.total - answered - doubtful
         device = self.attempts.device
         if 0 < surplus <= fold.may_repeat:
@@ -230,6 +230,17 @@ class DeviceJoin:
             expected = f"{answered}" if not doubtful else f"{answered} to {answered + doubtful}"
             explanation = f"an aggregate says {fold.total}, it covers {expected}"
             tally.blame("miscounted", device, fold.last, explanation)
+
+    def _leave_out(self, fold: Fold, answered: int) -> int:
+        """Stragglers that the aggregate has no room for are not in it: oldest first, how many."""
+        missing = 0
+        for number in fold.stragglers:
+            if fold.total - answered >= len(fold.stragglers) - missing:
+                break
+            if fold.total >= answered and self.attempts.state(number) & ANSWERED:
+                self.attempts.unmark(number, FOLDED)
+                missing += 1
+        return missing
 
     def _apply_ordered(self, upstream: Upstream) -> None:
         self._has_positions = self._has_positions or upstream.position is not None
