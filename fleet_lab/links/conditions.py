@@ -82,12 +82,12 @@ def _of_words(text: str) -> Conditions:
     if not words:
         raise ValueError(f"empty; write a preset ({', '.join(LINKS)}) or for example delay=80ms")
     base = CLEAR
-    if "=" not in words[0].partition("(")[0] and words[0] not in ("cut", "half-open"):
+    if "=" not in words[0].partition("(")[0] and not _is_flag(words[0]):
         base = _preset(words.pop(0))
     values: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
-        if not equals and key not in ("cut", "half-open"):
+        if not equals and not _is_flag(key):
             raise ValueError(f"{word!r} is no key=value{nearest(word, KEYS)}")
         side, dot, name = key.rpartition(".")
         if dot and side not in ("up", "down"):
@@ -97,6 +97,10 @@ def _of_words(text: str) -> Conditions:
             raise ValueError(f"{key} is given twice")
         target[name] = value if equals else True
     return _with_values(base, values)
+
+
+def _is_flag(word: str) -> bool:
+    return word.rpartition(".")[2] in ("cut", "half-open")
 
 
 def _of_mapping(mapping: Mapping[str, Any]) -> Conditions:
