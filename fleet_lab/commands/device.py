@@ -7,15 +7,16 @@ import asyncio
 import resource
 import signal
 import sys
-from random import Random, SystemRandom
-from typing import Final, TextIO
+from random import SystemRandom
+from typing import Final, NamedTuple, TextIO
 
 from fleet_lab.commands.flags import Commands, duration_s, ranged
-from fleet_lab.device import DeviceError, Gateway, VirtualDevice
+from fleet_lab.device import Gateway, VirtualDevice
+from fleet_lab.devices.api import Device
+from fleet_lab.devices.builtin import BUILTIN, builtin_of_number
+from fleet_lab.devices.generators import Stream
 from fleet_lab.errors import LabError
 from fleet_lab.lines import Lines
-from fleet_lab.payloads import KINDS, Kind, kind_of_number
-from module_gateway.protocol.identity import Device
 
 OPENING_AT_ONCE: Final = 100
 """Connection attempts under way at the same time; a listener's backlog is not endless."""
@@ -23,12 +24,17 @@ _SPARE_FILES: Final = 64
 _UINT32_MAX: Final = 2**32 - 1
 
 
-def _kind(text: str) -> Kind:
-    if text in KINDS:
-        return KINDS[text]
+class _Module(NamedTuple):
+    number: int
+    make: type[Device]
+
+
+def _module(text: str) -> _Module:
+    if text in BUILTIN:
+        return _Module(BUILTIN[text].module, BUILTIN[text])
     if text.isascii() and text.isdigit() and int(text) <= _UINT32_MAX // 2:
-        return kind_of_number(int(text))
-    known = ", ".join(f"{name} ({kind.number})" for name, kind in KINDS.items())
+        return _Module(int(text), builtin_of_number(int(text)))
+    known = ", ".join(f"{name} ({make.module})" for name, make in BUILTIN.items())
     raise argparse.ArgumentTypeError(f"{text!r} is neither a module number nor one of {known}")
 
 
@@ -43,12 +49,12 @@ def add(commands: Commands) -> None:
     flag = device.add_argument
     flag(
         "--module",
-        type=_kind,
-        default=KINDS["car_accessory"],
+        type=_module,
+        default=_module("car_accessory"),
         metavar="NAME|NUMBER",
-        help=f"{', '.join(KINDS)}, or a number (default: car_accessory)",
+        help=f"{', '.join(BUILTIN)}, or a number (default: car_accessory)",
     )
-    flag("--payload", choices=list(KINDS), help="statuses of this module, whatever the number")
+    flag("--payload", choices=list(BUILTIN), help="statuses of this module, whatever the number")
     flag("--role", default="device", help="role; with --count it becomes ROLE_1, ROLE_2 …")
     flag("--type", type=ranged(0, _UINT32_MAX), help="device type (default: the module's)")
     flag("--name", default="", help="name that people read (default: the role)")
@@ -96,27 +102,29 @@ def _raise_file_limit(needed: int) -> str:
 
 def make_devices(arguments: argparse.Namespace, seed: int, lines: Lines) -> list[VirtualDevice]:
     """The devices that the flags describe; first statuses are spread over one period."""
-    kind: Kind = arguments.module
-    device_type = kind.device_type if arguments.type is None else arguments.type
-    make = KINDS[arguments.payload].make if arguments.payload else kind.make
+    module: _Module = arguments.module
+    make = BUILTIN[arguments.payload] if arguments.payload else module.make
     gateway = Gateway(arguments.host, arguments.port)
     opening = asyncio.Semaphore(OPENING_AT_ONCE)
     devices = []
     for index in range(arguments.count):
         role = arguments.role if arguments.count == 1 else f"{arguments.role}_{index + 1}"
-        name = arguments.name or role
-        device = Device.of(kind.number, device_type, role, name, arguments.priority)
+        options = {
+            "module": module.number,
+            "device_type": module.make.device_type if arguments.type is None else arguments.type,
+            "role": role,
+            "name": arguments.name or role,
+            "priority": arguments.priority,
+        }
         devices.append(
             VirtualDevice(
-                device,
-                make(Random(f"{seed}/{device.identity}"), device_type),  # noqa: S311
+                make(role, Stream(seed, module.number, role), options),
                 gateway=gateway,
                 period_s=arguments.period,
                 statuses=arguments.statuses,
                 first_after_s=arguments.period * index / arguments.count,
                 is_patient=arguments.wait,
                 listener=lines,
-                rng=Random(f"{seed}/{device.identity}/jitter"),  # noqa: S311
                 opening=opening,
             )
         )
@@ -134,7 +142,7 @@ async def _run_devices(arguments: argparse.Namespace, out: TextIO) -> int:
     )  # fmt: skip
     loop = asyncio.get_running_loop()
     running = [
-        asyncio.create_task(_live(device, lines), name=f"device {device.device.identity}")
+        asyncio.create_task(_live(device, lines), name=f"device {device.introduction.identity}")
         for device in devices
     ]
     everyone = asyncio.gather(*running)
@@ -158,7 +166,7 @@ async def _live(device: VirtualDevice, lines: Lines) -> bool:
     """Run one device to its end; True when it failed. One failing device stops no other."""
     try:
         await device.run()
-    except DeviceError as error:
-        lines.failed(device.device, str(error))
+    except LabError as error:
+        lines.failed(device.introduction, str(error))
         return True
     return False

@@ -1,26 +1,24 @@
-"""Statuses that look like the real devices', one class per built-in module (fleet-protocol 6).
+"""Ready-made devices, one class per built-in module of a gateway (fleet-protocol 6).
 
-Every status carries the number of its attempt in the key `n` where the module tolerates extra
-keys; io and example have exact shapes without room for it. All randomness comes from the
-generator that is passed in, so the same seed gives the same statuses.
+They behave as the real ones do, so they hear every command, also one that is repeated. A status
+is a function of the seed, of the number of statuses before it and of the commands, never of the
+clock. io and example have exact shapes without room for the number of the attempt.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from random import Random
+from types import MappingProxyType
 from typing import Any, Final
 
-from fleet_lab.device import Payloads
+from fleet_lab.devices.api import Device, Payload, State
+from fleet_lab.devices.generators import Stream
+from fleet_lab.errors import EXIT_CONFIG, LabError
 
 JsonObject = dict[str, Any]
-
-
-def _encode(payload: object) -> bytes:
-    return json.dumps(payload).encode()
 
 
 def _decode(payload: bytes) -> object:
@@ -31,65 +29,60 @@ def _decode(payload: bytes) -> object:
         return None
 
 
-class CarAccessory:
+class CarAccessory(Device):
     """A button that is pressed now and then, and whose light obeys (fleet-protocol 6.5)."""
 
-    def __init__(self, rng: Random, device_type: int) -> None:
-        del device_type
-        self._rng = rng
-        self.is_pressed = False
-        self.is_lit = False
+    module = 1001
+    device_type = 0
+    hears_repeats = True
+    is_pressed = State(False)
+    is_lit = State(False)
 
-    def status(self, number: int) -> bytes:
-        """`{"pressed": …, "n": number}`."""
-        self.is_pressed = self._rng.random() < 0.5  # noqa: PLR2004  # a fair coin
-        return _encode({"pressed": self.is_pressed, "n": number})
+    def sample(self) -> Payload:
+        """`{"pressed": …}`."""
+        self.is_pressed = self.rng.random() < 0.5  # noqa: PLR2004  # a fair coin
+        return {"pressed": self.is_pressed}
 
-    def commanded(self, command: bytes) -> None:
+    def on_command(self, payload: bytes) -> None:
         """Remember the light."""
-        match _decode(command):
+        match _decode(payload):
             case {"lit_up": bool(is_lit)}:
                 self.is_lit = is_lit
 
 
-class Example:
+class Example(Device):
     """The example button: two exact texts and nothing else (fleet-protocol 6.4)."""
 
-    PRESSED: Final = b'{"pressed": true}'
-    RELEASED: Final = b'{"pressed": false}'
+    module = 1000
+    device_type = 0
+    numbered = False
+    hears_repeats = True
+    is_pressed = State(False)
 
-    def __init__(self, rng: Random, device_type: int) -> None:
-        del device_type
-        self._rng = rng
-
-    def status(self, number: int) -> bytes:
+    def sample(self) -> Payload:
         """Pressed or released, by chance."""
-        del number
-        return self._rng.choice((self.PRESSED, self.RELEASED))
+        self.is_pressed = self.rng.random() < 0.5  # noqa: PLR2004  # a fair coin
+        return b'{"pressed": true}' if self.is_pressed else b'{"pressed": false}'
 
-    def commanded(self, command: bytes) -> None:
+    def on_command(self, payload: bytes) -> None:
         """The light is nobody's concern here."""
 
 
-class Transparent:
+class Transparent(Device):
     """Any device of a module that looks into nothing (fleet-protocol 6.3)."""
 
-    def __init__(self, rng: Random, device_type: int) -> None:
-        self._rng = rng
-        self._device_type = device_type
-        self._value = 20.0
+    module = 3
+    device_type = 0
+    value = State(20.0)
 
-    def status(self, number: int) -> bytes:
+    def sample(self) -> Payload:
         """A reading that wanders."""
-        self._value = round(self._value + self._rng.uniform(-0.5, 0.5), 2)
-        return _encode({"type": self._device_type, "value": self._value, "n": number})
-
-    def commanded(self, command: bytes) -> None:
-        """Nothing obeys."""
+        self.value = round(self.value + self.rng.uniform(-0.5, 0.5), 2)
+        return {"type": self.device_type, "value": self.value}
 
 
 @dataclass(frozen=True, slots=True)
-class IoShape:
+class Board:
     """How many inputs and outputs a device type has, and whether it has a button."""
 
     inputs: int
@@ -97,47 +90,58 @@ class IoShape:
     has_button: bool
 
 
-IO_SHAPES: Final[Mapping[int, IoShape]] = {
-    1: IoShape(6, 4, has_button=True),
-    2: IoShape(4, 4, has_button=False),
-    3: IoShape(6, 7, has_button=False),
-    4: IoShape(1, 0, has_button=True),
-}
+BOARDS: Final[Mapping[int, Board]] = MappingProxyType(
+    {
+        1: Board(6, 4, has_button=True),
+        2: Board(4, 4, has_button=False),
+        3: Board(6, 7, has_button=False),
+        4: Board(1, 0, has_button=True),
+    }
+)
 """Opta, Mega, Uno, Button (fleet-protocol 6.2)."""
 
 _SET_OFF, _SET_ON, _TOGGLE = 0, 1, 2
 
 
-class Io:
+class Io(Device):
     """A board whose inputs flicker and whose outputs obey (fleet-protocol 6.2)."""
 
-    def __init__(self, rng: Random, device_type: int) -> None:
-        shape = IO_SHAPES.get(device_type, IO_SHAPES[1])
-        self._rng = rng
-        self._shape = shape
-        self._inputs = [False] * shape.inputs
-        self.outputs = [False] * shape.outputs
+    module = 2
+    device_type = 1
+    numbered = False
+    hears_repeats = True
+    inputs = State[list[bool]]([])
+    outputs = State[list[bool]]([])
 
-    def status(self, number: int) -> bytes:
+    def __init__(
+        self,
+        id: str,  # noqa: A002  # the one word for it
+        rng: Stream | None = None,
+        options: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(id, rng, options)
+        self._board = BOARDS.get(self.device_type, BOARDS[1])
+        self.inputs = [False] * self._board.inputs
+        self.outputs = [False] * self._board.outputs
+
+    def sample(self) -> Payload:
         """Inputs, outputs, button, all numbered from 1."""
-        del number
-        flipped = self._rng.randrange(len(self._inputs))
-        self._inputs[flipped] = not self._inputs[flipped]
-        presses = self._rng.choice((0, 0, 0, 1, 2)) if self._shape.has_button else 0
-        return _encode(
+        flipped = self.rng.below(len(self.inputs))
+        self.inputs[flipped] = not self.inputs[flipped]
+        presses = self.rng.choice((0, 0, 0, 1, 2)) if self._board.has_button else 0
+        parts = [
+            [{"inNum": i, "inSt": state} for i, state in enumerate(self.inputs, 1)],
             [
-                [{"inNum": i, "inSt": state} for i, state in enumerate(self._inputs, 1)],
-                [
-                    {"outNum": i, "outErr": False, "outSt": state}
-                    for i, state in enumerate(self.outputs, 1)
-                ],
-                {"butPr": presses},
-            ]
-        )
+                {"outNum": i, "outErr": False, "outSt": state}
+                for i, state in enumerate(self.outputs, 1)
+            ],
+            {"butPr": presses},
+        ]
+        return json.dumps(parts).encode()
 
-    def commanded(self, command: bytes) -> None:
+    def on_command(self, payload: bytes) -> None:
         """Switch what the command names; anything that is not there is ignored."""
-        actions = _decode(command)
+        actions = _decode(payload)
         for action in actions if isinstance(actions, list) else []:
             match action:
                 case {"outNum": int(number), "actType": int(act)} if 1 <= number <= len(
@@ -163,68 +167,103 @@ _STATUSES_PER_LEG: Final = 12
 _STATUSES_IN_STOP: Final = 3
 
 
-class Mission:
-    """A vehicle that tours three stops, or drives the stops that a command gives it.
+class Mission(Device):
+    """A vehicle that drives the stops of a command (fleet-protocol 6.1).
 
-    START with stops replaces the tour, STOP (or START without stops) halts; NO_ACTION, which a
-    gateway answers before anybody gave a command, changes nothing. Fleet-protocol 6.1.
+    START with stops drives to the first of them, unless it is under way there already; STOP,
+    NO_ACTION and START without stops cancel the drive. Until its first START or STOP it tours
+    `options["tour"]` (a list of stops; three by default), and NO_ACTION, which a gateway answers
+    before anybody gave a command, lets it: a vehicle that nobody commands would be a dull one.
+    With `tour = []` it waits for its first command.
     """
 
-    def __init__(self, rng: Random, device_type: int) -> None:
-        del device_type
-        self._rng = rng
-        self._stops: list[JsonObject] = list(TOUR)
-        self._is_tour = True
-        self._is_driving = True
-        self._step = 0
-        self._fuel = 0.9
-        self._speed = 5.0
-        self._at: JsonObject = dict(TOUR[-1]["position"])
+    module = 1
+    device_type = 1
+    hears_repeats = True
+    activity = State("IDLE")
+    speed = State(5.0)
+    fuel = State(0.9)
+    stops = State[list[JsonObject]]([])
+    """What is ahead, the next one first."""
 
-    def status(self, number: int) -> bytes:
+    def __init__(
+        self,
+        id: str,  # noqa: A002  # the one word for it
+        rng: Stream | None = None,
+        options: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(id, rng, options)
+        tour = options.get("tour", TOUR)
+        if not (isinstance(tour, list | tuple) and all(map(_is_station, tour))):
+            raise LabError(
+                f"device {id}: option 'tour' must be a list of stops like {json.dumps(TOUR[0])}",
+                EXIT_CONFIG,
+            )
+        self.stops = list(tour)
+        self._is_tour = True
+        self._here: JsonObject | None = None
+        self._stay = 0
+        self._leg = _STATUSES_PER_LEG
+        start = tour[-1] if tour else TOUR[0]
+        self._at: JsonObject = dict(start["position"])
+
+    def sample(self) -> Payload:
         """State, telemetry and next stop of this moment."""
-        state = self._advance()
-        if state == "DRIVE":
-            self._speed = min(max(self._speed + self._rng.uniform(-0.8, 0.8), 1.5), 12.0)
-            self._fuel = max(self._fuel - 0.0002, 0.05)
+        goal = self._advance()
+        is_driving = self.activity == "DRIVE"
+        if is_driving:
+            self.speed = min(max(self.speed + self.rng.uniform(-0.8, 0.8), 1.5), 12.0)
+            self.fuel = max(self.fuel - 0.0002, 0.05)
         telemetry = {
-            "speed": round(self._speed, 2) if state == "DRIVE" else 0.0,
-            "fuel": round(self._fuel, 4),
+            "speed": round(self.speed, 2) if is_driving else 0.0,
+            "fuel": round(self.fuel, 4),
             "position": {axis: round(value, 6) for axis, value in self._at.items()},
         }
-        next_stop = self._stops[0] if self._stops and state != "IDLE" else None
-        return _encode({"state": state, "telemetry": telemetry, "nextStop": next_stop, "n": number})
+        return {"state": self.activity, "telemetry": telemetry, "nextStop": goal}
 
-    def commanded(self, command: bytes) -> None:
-        """Obey START and STOP."""
-        match _decode(command):
+    def on_command(self, payload: bytes) -> None:
+        """Obey START, STOP and NO_ACTION."""
+        match _decode(payload):
             case {"action": "START", "stops": [_, *_] as stops} if all(map(_is_station, stops)):
-                if self._is_tour or stops[0] != (self._stops[0] if self._stops else None):
-                    self._step = 0
-                self._stops, self._is_tour, self._is_driving = list(stops), False, True
+                is_under_way = bool(self.stops) and self.stops[0] == stops[0]
+                if self._here is None and not is_under_way:
+                    self._leg = _STATUSES_PER_LEG
+                self.stops, self._is_tour = list(stops), False
             case {"action": "STOP"} | {"action": "START", "stops": []}:
-                self._is_driving = False
+                self._cancel()
+            case {"action": "NO_ACTION"} if not self._is_tour:
+                self._cancel()
 
-    def _advance(self) -> str:
-        if not self._is_driving or not self._stops:
-            return "IDLE"
-        self._step += 1
-        if self._step > _STATUSES_PER_LEG + _STATUSES_IN_STOP:
-            self._leave_stop()
-            if not self._stops:
-                return "IDLE"
-        if self._step > _STATUSES_PER_LEG:
-            return "IN_STOP"
-        remaining = _STATUSES_PER_LEG - self._step + 1
-        goal = self._stops[0]["position"]
-        self._at = {axis: at + (goal[axis] - at) / remaining for axis, at in self._at.items()}
-        return "DRIVE"
+    def _cancel(self) -> None:
+        self.stops, self._is_tour, self._here = [], False, None
+        self._leg = _STATUSES_PER_LEG
 
-    def _leave_stop(self) -> None:
-        left = self._stops.pop(0)
-        if self._is_tour:
-            self._stops.append(left)
-        self._step = 1
+    def _advance(self) -> JsonObject | None:
+        """One status further; the stop to name in it."""
+        if self._here is not None:
+            if self._stay > 0:
+                self._stay -= 1
+                self.activity = "IN_STOP"
+                return self._here
+            self._leave()
+        if not self.stops:
+            self.activity = "IDLE"
+            return None
+        goal = self.stops[0]
+        for axis, value in self._at.items():
+            self._at[axis] = value + (goal["position"][axis] - value) / self._leg
+        self._leg -= 1
+        if self._leg == 0:
+            self._here, self._stay = self.stops.pop(0), _STATUSES_IN_STOP
+        self.activity = "DRIVE"
+        return goal
+
+    def _leave(self) -> None:
+        if self._is_tour and self._here is not None:
+            self.stops.append(self._here)
+        elif self.stops and self.stops[0] == self._here:
+            del self.stops[0]  # the gateway has not ticked it off, but it has been visited
+        self._here, self._leg = None, _STATUSES_PER_LEG
 
 
 def _is_station(stop: object) -> bool:
@@ -234,26 +273,19 @@ def _is_station(stop: object) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A built-in module as the lab knows it from outside."""
-
-    number: int
-    device_type: int
-    make: Callable[[Random, int], Payloads]
-
-
-KINDS: Final[Mapping[str, Kind]] = {
-    "mission": Kind(1, 1, Mission),
-    "io": Kind(2, 1, Io),
-    "transparent": Kind(3, 0, Transparent),
-    "example": Kind(1000, 0, Example),
-    "car_accessory": Kind(1001, 0, CarAccessory),
-}
-"""Default number and device type of each, as in the gateway's default configuration."""
+BUILTIN: Final[Mapping[str, type[Device]]] = MappingProxyType(
+    {
+        "mission": Mission,
+        "io": Io,
+        "transparent": Transparent,
+        "example": Example,
+        "car_accessory": CarAccessory,
+    }
+)
+"""By name; numbers and device types are those of the gateway's default configuration."""
 
 
-def kind_of_number(number: int) -> Kind:
+def builtin_of_number(number: int) -> type[Device]:
     """The built-in that has this number by default; anything else behaves as transparent."""
-    known = (kind for kind in KINDS.values() if kind.number == number)
-    return next(known, Kind(number, 0, Transparent))
+    known = (make for make in BUILTIN.values() if make.module == number)
+    return next(known, Transparent)

@@ -10,6 +10,7 @@ import asyncio
 import socket
 from typing import ClassVar, cast
 
+from fleet_lab.devices.api import Device
 from fleet_lab.errors import LabError
 from fleet_lab.session import Accepted, Commanded, DeviceSession, Event, Phase, Refused, explain
 from fleet_lab.sinks.api import DevicePort, Sink, SinkUrl, WrapProtocol
@@ -22,6 +23,13 @@ from fleet_lab.sinks.retry import (
 )
 from module_gateway.protocol import identity
 from module_gateway.protocol.errors import Reason, RemoteProtocolError
+
+
+def introduction_of(device: Device) -> identity.Device:
+    """Who a gateway is told that the device is (fleet-protocol 1.4)."""
+    return identity.Device.of(
+        device.module, device.device_type, device.role, device.name, device.priority
+    )
 
 
 class FleetProtocolSink(Sink):
@@ -167,12 +175,7 @@ class _Connection(asyncio.Protocol):
         loop: asyncio.AbstractEventLoop,
         decided: asyncio.Future[Refused | str | None],
     ) -> None:
-        device = port.device
-        self.session = DeviceSession(
-            identity.Device.of(
-                device.module, device.device_type, device.role, device.name, device.priority
-            )
-        )
+        self.session = DeviceSession(introduction_of(port.device))
         self._sink = sink
         self._port = port
         self._loop = loop
@@ -191,6 +194,10 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
             return
         self._transport.write(self.session.connect_frame())
+
+    def transport_changed(self, transport: asyncio.Transport) -> None:
+        """A link stepped between, or the shim of one: write there from now on."""
+        self._transport = transport
 
     def send(self, number: int, payload: bytes) -> None:
         """Write one status; the session must be ready and the transport there."""

@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 
 from fleet_lab.devices.api import Device
 from fleet_lab.errors import EXIT_CONFIG, LabError, nearest
+from fleet_lab.import_path import import_object
 from fleet_lab.sinks.api import Sink, SinkUrl
 from fleet_lab.sinks.paths import expand
 
@@ -77,11 +77,11 @@ def sink_factory(text: str) -> SinkFactory:
     Raises:
         LabError: the text names no sink, an address is missing, a library is not installed.
     """
-    scheme, colon, rest = text.partition(":")
+    scheme, _, rest = text.partition(":")
     scheme = _ALIASES.get(scheme, scheme)
     known = SCHEMES.get(scheme)
     if known is None:
-        if colon and "." in scheme and "//" not in text:
+        if _is_own(scheme, rest):
             return _own_sink(text)
         close = nearest(scheme, SCHEMES)
         raise LabError(
@@ -121,13 +121,16 @@ def _own_sink(text: str) -> SinkFactory:
 
 
 def _class_at(path: str, text: str) -> type[Sink]:
-    module, _, name = path.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name)
-    except ImportError as error:
-        raise LabError(f"sink {text!r}: cannot import {module}: {error}", EXIT_CONFIG) from None
-    except AttributeError:
-        raise LabError(f"sink {text!r}: {module} has no {name!r}", EXIT_CONFIG) from None
+        found = import_object(path)
+    except LabError as error:
+        raise LabError(f"sink {text!r}: {error}", EXIT_CONFIG) from error
     if not (inspect.isclass(found) and issubclass(found, Sink)):
         raise LabError(f"sink {text!r}: {path} is no subclass of fleet_lab.Sink", EXIT_CONFIG)
     return found
+
+
+def _is_own(scheme: str, rest: str) -> bool:
+    """Whether it is a class by its import path and no URL with a misspelt scheme."""
+    name = rest.partition("?")[0]
+    return bool(scheme) and all(part.isidentifier() for part in name.split("."))

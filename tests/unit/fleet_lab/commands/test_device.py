@@ -33,7 +33,7 @@ async def run_device(*flags: str) -> tuple[int | None, str, str]:
 
 def devices_of(flags: Sequence[str]) -> list[Device]:
     arguments = build_parser().parse_args(["device", *flags])
-    return [d.device for d in make_devices(arguments, 1, Lines(sys.stdout))]
+    return [d.introduction for d in make_devices(arguments, 1, Lines(sys.stdout))]
 
 
 async def test_devices_send_print_commands_and_end_with_a_sum() -> None:
@@ -139,7 +139,7 @@ def test_flags_describe_devices() -> None:
 def test_a_payload_may_be_chosen_for_any_number() -> None:
     arguments = build_parser().parse_args(["device", "--module", "2", "--payload", "car_accessory"])
     (device,) = make_devices(arguments, 1, Lines(sys.stdout))
-    assert json.loads(device.payloads.status(1)).keys() == {"pressed", "n"}
+    assert (device.introduction.identity.module, device.device.sample()) == (2, {"pressed": True})
 
 
 def test_first_statuses_are_spread_over_one_period() -> None:

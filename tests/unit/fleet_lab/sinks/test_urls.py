@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from fleet_lab.devices.api import Device
@@ -56,8 +58,8 @@ def test_a_sink_of_ones_own_is_found_by_its_path() -> None:
         ("mqtt://h/{idd}", "has a placeholder that is none of the device's"),
         ("mqtt://h/{", "has a placeholder"),
         ("file:", "no path"),
-        ("no.such.package:Class", "cannot import no.such.package: "),
-        ("fleet_lab.sinks.api:Missing", "fleet_lab.sinks.api has no 'Missing'"),
+        ("no.such.package:Class", "cannot import 'no.such.package:Class': "),
+        ("fleet_lab.sinks.api:Missing", "there is no 'Missing' in fleet_lab.sinks.api"),
         ("fleet_lab.devices.api:Device", "is no subclass of fleet_lab.Sink"),
     ],
 )
@@ -69,8 +71,9 @@ def test_a_bad_sink_is_one_line(text: str, what: str) -> None:
 
 
 def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "simplefix", None)
-    monkeypatch.delitem(__import__("sys").modules, "fleet_lab.sinks.fix", raising=False)
+    monkeypatch.setitem(sys.modules, "simplefix", None)
+    for module in ("fleet_lab.sinks.fix", "fleet_lab.sinks.fix_session"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     with pytest.raises(LabError, match=r"needs simplefix, which is not installed; type: pip"):
         sink_factory("fix://127.0.0.1:1")
 
