@@ -51,6 +51,7 @@ class Verdict:
         offenders: the first ten of each word, by name.
         latencies: "reply" (sent to answered), "lag" (scheduled to sent), with a tap also
             "upstream" (sent to seen there) and "acknowledgement" (seen to acknowledged).
+        lost_upstream: those of the lost that the gateway did publish; None if not judged.
         extras: counts that are no verdict: connects, foreign statuses, redeliveries …
         notes: what limits the verdict, one sentence each.
     """
@@ -58,7 +59,7 @@ class Verdict:
     counts: Mapping[str, int]
     offenders: tuple[Offender, ...] = ()
     latencies: Mapping[str, Histogram] = field(default_factory=dict)
-    hops: tuple[Hop, ...] = ()
+    lost_upstream: int | None = None
     extras: Mapping[str, int] = field(default_factory=dict)
     closed: Mapping[str, int] = field(default_factory=dict)
     refused: Mapping[int, int] = field(default_factory=dict)
@@ -69,6 +70,13 @@ class Verdict:
     def is_clean(self) -> bool:
         """Nothing of what is always a fault was found, and all of it was looked for."""
         return all(self.counts.get(word) == 0 for word in FAULTS)
+
+    @property
+    def hops(self) -> tuple[Hop, ...]:
+        """Where statuses were lost; empty when nobody looked."""
+        if self.lost_upstream is None:
+            return ()
+        return tuple(_hops(self.counts, self.lost_upstream, self.latencies))
 
     def distributions(self) -> tuple[Distribution, ...]:
         """The latencies as the report has them."""
@@ -95,7 +103,7 @@ def make_verdict(
         counts,
         tuple(each for word in judged for each in tally.offenders.get(word, ())),
         latencies,
-        tuple(_hops(counts, found[LOST_UPSTREAM], latencies)) if is_tapped and is_final else (),
+        found[LOST_UPSTREAM] if is_tapped and is_final else None,
         {
             "connects": heard.connects,
             "connected": heard.connected,
