@@ -106,11 +106,14 @@ class DeviceJoin:
         self._take_waiting(inf)
 
     def tally_rest(self, tally: Tally) -> None:
-        """Add the verdict on everything that is not in the common tally yet."""
-        for fold in self._folds:
-            self._judge_fold(fold, tally)
+        """Add the verdict on all that is not in the common tally yet; may be asked repeatedly."""
+        left_out = [number for fold in self._folds for number in self._judge_fold(fold, tally)]
+        for number in left_out:
+            self.attempts.unmark(number, FOLDED)
         before = tally.counts["superseded"]
         self.attempts.tally(len(self.attempts), self._last, self._last_s, tally)
+        for number in left_out:
+            self.attempts.mark(number, FOLDED)
         if self.attempts.rule is MergeRule.ORDERED:
             self._count_ordered(tally, tally.counts["superseded"] - before)
 
@@ -216,11 +219,14 @@ class DeviceJoin:
             may_repeat = 0 if event.is_peer_exact else self._applied_before
             self._folds.append(Fold(self._last + 1, number, stragglers, total, may_repeat))
 
-    def _judge_fold(self, fold: Fold, tally: Tally) -> None:
+    def _judge_fold(self, fold: Fold, tally: Tally) -> list[int]:
+        """Whether its count is right; gives the numbers that are not in it after all."""
         answered, doubtful = self.attempts.count_between(fold.first, fold.last)
-        missing = self._leave_out(fold, answered)
-        answered += sum(bool(self.attempts.state(n) & ANSWERED) for n in fold.stragglers) - missing
-        doubtful += sum(not self.attempts.state(n) & ANSWERED for n in fold.stragglers)
+        left_out = self._left_out(fold, answered)
+        for number in fold.stragglers:
+            is_answered = bool(self.attempts.state(number) & ANSWERED)
+            answered += is_answered and number not in left_out
+            doubtful += not is_answered
         surplus = fold.total - answered - doubtful
         device = self.attempts.device
         if 0 < surplus <= fold.may_repeat:
@@ -230,17 +236,17 @@ class DeviceJoin:
             expected = f"{answered}" if not doubtful else f"{answered} to {answered + doubtful}"
             explanation = f"an aggregate says {fold.total}, it covers {expected}"
             tally.blame("miscounted", device, fold.last, explanation)
+        return left_out
 
-    def _leave_out(self, fold: Fold, answered: int) -> int:
-        """Stragglers that the aggregate has no room for are not in it: oldest first, how many."""
-        missing = 0
-        for number in fold.stragglers:
-            if fold.total - answered >= len(fold.stragglers) - missing:
-                break
-            if fold.total >= answered and self.attempts.state(number) & ANSWERED:
-                self.attempts.unmark(number, FOLDED)
-                missing += 1
-        return missing
+    def _left_out(self, fold: Fold, answered: int) -> list[int]:
+        """The oldest stragglers, as far as the aggregate has no room for them."""
+        room = fold.total - answered
+        answered_stragglers = [
+            number for number in fold.stragglers if self.attempts.state(number) & ANSWERED
+        ]
+        if room < 0:
+            return []
+        return answered_stragglers[: max(len(answered_stragglers) - room, 0)]
 
     def _apply_ordered(self, upstream: Upstream) -> None:
         self._has_positions = self._has_positions or upstream.position is not None
@@ -272,7 +278,8 @@ class DeviceJoin:
             return
         end = self.attempts.oldest + count
         for fold in [fold for fold in self._folds if fold.first < end]:
-            self._judge_fold(fold, tally)
+            for number in self._judge_fold(fold, tally):
+                self.attempts.unmark(number, FOLDED)
             self._folds.remove(fold)
         before = tally.counts["superseded"]
         self.attempts.tally(count, self._last, self._last_s, tally)
