@@ -13,6 +13,7 @@ from fleet_lab.errors import EXIT_OK, LabError
 GROUPS: Final = {
     "device": ("device",),
     "report": ("report",),
+    "demo": ("demo",),
 }
 """File in `commands/` and the commands that it adds."""
 

@@ -25,6 +25,11 @@ VEHICLE: Final = "demo"
 MODULES: Final = (1, 2, 3, 1000, 1001)
 BROKER_PORTS: Final = range(18890, 18990)
 """Below the ports that the system gives to clients: one that retries would find itself there."""
+PATIENCE_MS: Final = {
+    "status-timeout-ms": 10_000, "step-timeout-ms": 2_000, "backoff-max-ms": 2_000,
+}  # fmt: skip
+"""A demo is short, so its gateway notices an outage and looks for its control plane sooner than one
+with a mobile link, whose defaults are 30 s, 5 s and 10 s (fleet-protocol 4.6)."""
 _ADMIN_FOLDERS: Final = "/usr/sbin:/usr/local/sbin"  # Debian's place, not on everybody's PATH
 
 
@@ -104,7 +109,7 @@ def configuration(broker_port: int) -> dict[str, object]:
         "config-version": 1,
         "internal-server-settings": {"port": 0, **any_port},
         "module-handler-settings": any_port,
-        "external-client-settings": any_port,
+        "external-client-settings": {**PATIENCE_MS, **any_port},
         "control-plane-settings": {"broker-port": broker_port, "http-port": 0, **any_port},
         "external-connection": {
             "company": COMPANY,

@@ -106,7 +106,7 @@ def progress_line(rows: Sequence[Row], elapsed_s: float) -> str:
         + _troubles(row.view)
         for row in rows
     ]
-    return f"{minutes:02d}:{seconds:02d} " + ("; ".join(parts) or "no fleets")
+    return f"{minutes:02d}:{seconds:02d} " + ("; ".join(parts) or "no devices")
 
 
 def json_line(rows: Sequence[Row], elapsed_s: float) -> str:
