@@ -48,6 +48,7 @@ class FixSink(SessionSink):
         try:
             writer.write(session.logon(_now()))
             await until_one_ends(
+                port.device.id,
                 self._read(session, reader, writer, port, logged_on),
                 self._write(session, writer, port, logged_on),
             )

@@ -28,7 +28,9 @@ class MqttSink(SessionSink):
                 await client.subscribe(f"{topic}/command", qos=1)
                 self._stands(port)
                 await until_one_ends(
-                    self._commands(client, port), self._statuses(client, topic, port)
+                    port.device.id,
+                    self._commands(client, port),
+                    self._statuses(client, topic, port),
                 )
         except aiomqtt.MqttError as error:
             raise LostError(cause(error)) from error

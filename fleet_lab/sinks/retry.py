@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Final
 
 OPEN_TIMEOUT_S: Final = 5.0
@@ -11,6 +12,8 @@ REPLY_TIMEOUT_S: Final = 5.0
 BACKOFF_MIN_S: Final = 0.1
 BACKOFF_MAX_S: Final = 5.0
 """From the first wait to the longest: a fleet that lost its gateway must not become a flood."""
+
+_ERROR_NUMBER: Final = re.compile(r"^\[Errno -?\d+\] ")
 
 
 def cause(error: BaseException) -> str:
@@ -22,4 +25,5 @@ def cause(error: BaseException) -> str:
             return error.strerror
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    return " ".join(str(error).split()) or type(error).__name__
+    text = _ERROR_NUMBER.sub("", " ".join(str(error).split()))
+    return text or type(error).__name__

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Awaitable
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
 from fleet_lab.errors import LabError
 from fleet_lab.sinks.api import DevicePort, Sink, SinkUrl
@@ -130,13 +130,13 @@ class SessionSink(Sink):
             port.disconnected(reason)
 
 
-async def until_one_ends(*works: Awaitable[None]) -> None:
+async def until_one_ends(name: str, *works: Coroutine[Any, Any, None]) -> None:
     """Run them side by side until the first ends or fails; the others are cancelled.
 
     Raises:
         Whatever the first to fail raised.
     """
-    tasks = [asyncio.ensure_future(work) for work in works]
+    tasks = [asyncio.create_task(work, name=name) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:

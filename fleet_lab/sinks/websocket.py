@@ -36,7 +36,9 @@ class WebSocketSink(SessionSink):
             ) as connection:
                 self._stands(port)
                 await until_one_ends(
-                    self._commands(connection, port), self._statuses(connection, port)
+                    port.device.id,
+                    self._commands(connection, port),
+                    self._statuses(connection, port),
                 )
         except WebSocketException as error:
             raise LostError(cause(error)) from error
