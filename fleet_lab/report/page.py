@@ -66,6 +66,7 @@ def render(run: Run) -> str:
         is_thinned=bool(shown) and shown[0].end_s > run.series.period_s * 1.5,
         loss_bars=loss_bars(run),
         lag_limit_s=LAG_LIMIT_S,
+        colours=plots.COLOURS,
         command=shlex.join(run.command),
         started=datetime.fromtimestamp(run.started_unix_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
     )

@@ -29,13 +29,17 @@ RIGHT: Final = 10
 TOP: Final = 10
 PLOT: Final = 190
 AXIS: Final = 22
+COLOURS: Final = 4
 LATE_S: Final = 0.25
 """The device session's own limit (fleet-protocol 2.6): later than this is "late"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One line of a time plot. `colour` is one of the style sheet's classes c1, c2, c3."""
+    """One line of a time plot. `colour` holds one of the style sheet's classes c1 to c4.
+
+    With `under` beside it the line is broad, so that one of the same values does not hide it.
+    """
 
     name: str
     colour: str
@@ -43,7 +47,7 @@ class Curve:
 
 
 THROUGHPUT: Final = (
-    Curve("sent", "c1", lambda c: c.sent),
+    Curve("sent", "c1 under", lambda c: c.sent),
     Curve("answered", "c2", lambda c: c.answered),
     Curve("seen upstream", "c3", lambda c: c.upstream),
 )
@@ -108,7 +112,7 @@ def distributions(title: str, shown: Sequence[Distribution]) -> Markup:
         if outline:
             first, last = x.at(bins[0][0]), x.at(bins[-1][1])
             outline = [(first, bottom), *outline, (last, bottom)]
-        parts.append(path(outline, f"curve c{index % 3 + 1}"))
+        parts.append(path(outline, f"curve c{index % COLOURS + 1}"))
         parts.append(_bin_hints(each, bins, x, bottom))
     return _figure(title, bottom + AXIS + 4, parts)
 
