@@ -95,7 +95,7 @@ class Shard:
     poll: asyncio.Task[None] | None = None
 
 
-JUMP: Final = 100_000
+JUMP: Final = 1000
 """Added to a moved device's number where its last attempts cannot be known: no number twice."""
 
 
@@ -312,7 +312,13 @@ class Coordinator:
             self._move(shard, orphans), name=f"move devices of {shard.worker.name}"
         )
         self._moves.add(move)
-        move.add_done_callback(self._moves.discard)
+        move.add_done_callback(self._moved)
+
+    def _moved(self, move: asyncio.Task[None]) -> None:
+        self._moves.discard(move)
+        error = None if move.cancelled() else move.exception()
+        if error is not None:
+            self._on_problem(self.fleet.name, f"{move.get_name()}: {error}")
 
     def _settle(self, shard: Shard) -> dict[int, int]:
         """Record what the dead worker sent and could not tell; each device's last number."""
@@ -328,8 +334,9 @@ class Coordinator:
         return last_numbers
 
     async def _move(self, shard: Shard, orphans: Mapping[int, int]) -> None:
-        await shard.worker.end()
         revived = await self._placer.revive(shard.worker)
+        if revived is None:
+            await shard.worker.end()
         if revived is None and not self._shards:
             revived = await self._placer.place(shard.worker.name)
         if revived is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -196,7 +197,7 @@ class Engine:
             "devices": len(self._runners),
             "errors": sum(runner.device.errors for runner in live),
             "restarts_delayed": self._budget.delayed,
-            "lag_counts": counts.lag.counts,
+            "lag_counts": list(counts.lag.counts),
             "lag_max_s": counts.lag.longest_s,
         }
 
@@ -335,9 +336,10 @@ class Engine:
             return problem
 
     def _factories(self, spec: DeviceSpec) -> tuple[MakeDevice, MakeSink]:
-        make = self._classes.get(spec.device)
+        name = spec.device if isinstance(spec.device, str) else json.dumps(dict(spec.device))
+        make = self._classes.get(name)
         if make is None:
-            make = self._classes[spec.device] = device_factory(spec.device)
+            make = self._classes[name] = device_factory(spec.device)
         make_sink = self._sinks.get(spec.sink)
         if make_sink is None:
             make_sink = self._sinks[spec.sink] = sink_factory(spec.sink)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 from typing import Final
 
@@ -27,3 +28,12 @@ def require_files(devices: int) -> None:
             f"raise it with `ulimit -n {needed}` or use more workers"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def settle_memory() -> None:
+    """For a process that exists for its devices: no more searching through them for garbage.
+
+    They live as long as the process, and a search through ten thousand of them is 50 ms of lag.
+    """
+    gc.collect()
+    gc.freeze()

@@ -14,6 +14,7 @@ from typing import Any, Final
 from fleet_lab.errors import LabError
 from fleet_lab.fleets.board import Board, BoardRecorder
 from fleet_lab.fleets.engine import Engine
+from fleet_lab.fleets.limits import settle_memory
 from fleet_lab.fleets.shard import of_ranges
 from fleet_lab.fleets.spec import FleetSpec
 from fleet_lab.fleets.wire import Frame
@@ -75,6 +76,7 @@ class ShardService:
             case "start" | "adopt" | "scale" | "stop":
                 async with self._changing:
                     await self._change(what, fields)
+                    settle_memory()
                 return {}, b""
             case "send":
                 self._running().send(fields["device"], fields["payload"].encode("latin-1"))

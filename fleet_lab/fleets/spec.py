@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from fleet_lab.devices.api import Device
 from fleet_lab.errors import EXIT_CONFIG, EXIT_USAGE, LabError
@@ -15,13 +15,16 @@ from fleet_lab.load_plan import parse_load
 DEFAULT_SINK: Final = "console://"
 MAX_SIZE: Final = 1_000_000
 
+DeviceText: TypeAlias = str | Mapping[str, Any]
+"""Built-in name, import path, path of a template file, or a template."""
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """One device of a fleet that differs from the others; None: as the fleet."""
 
     id: str
-    device: str | None = None
+    device: DeviceText | None = None
     sink: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -32,13 +35,12 @@ class DeviceSpec:
 
     Attributes:
         index: its place in the fleet, from 0; what the recorder calls it.
-        device: built-in name, import path or template.
     """
 
     index: int
     id: str
     fleet: str
-    device: str
+    device: DeviceText
     sink: str
     link: str | None
     options: Mapping[str, Any]
@@ -50,7 +52,6 @@ class FleetSpec:
     """A fleet as declared.
 
     Attributes:
-        device: built-in name, import path of a class, or path of a JSON template.
         sink: URL, such as `fleet-protocol://127.0.0.1:8888`, or an import path.
         load: plan of a Load; None: devices report by their own schedule only.
         link: conditions as text; None: no shim at all.
@@ -59,7 +60,7 @@ class FleetSpec:
     """
 
     name: str
-    device: str
+    device: DeviceText
     size: int
     sink: str = DEFAULT_SINK
     load: Mapping[str, Any] | None = None
@@ -145,9 +146,9 @@ class FleetSpec:
         return cls(**{**fields, "members": members})
 
 
-def device_name(device: type[Device] | str) -> str:
-    """A name under which a worker process finds the class."""
-    return device if isinstance(device, str) else import_name(device)
+def device_name(device: type[Device] | DeviceText) -> DeviceText:
+    """What a worker process finds the class by."""
+    return import_name(device) if isinstance(device, type) else device
 
 
 def members_of(devices: Sequence[Mapping[str, Any]], fleet: str) -> tuple[Member, ...]:

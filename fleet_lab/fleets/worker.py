@@ -7,7 +7,6 @@ connection ends: a fleet that is gone leaves no worker behind.
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import sys
 from collections.abc import Coroutine
@@ -77,9 +76,6 @@ def main() -> int:
         return EXIT_USAGE
     # Ctrl-C reaches the whole group of the terminal; the fleet decides when its workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Devices live as long as the process: looking through all of them again and again is lag.
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 50)
     uvloop.run(_serve(sys.argv[1], sys.argv[2]))
     return 0
 

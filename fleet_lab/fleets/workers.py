@@ -106,6 +106,7 @@ class ProcessPlacer:
         self._folder = Path(tempfile.mkdtemp(prefix="fleet-lab-"))
         self._board = Board(self._folder / "board")
         self._server: asyncio.Server | None = None
+        self._opening = asyncio.Lock()
         self._workers: dict[str, ProcessWorker] = {}
         self._number = itertools.count(1)
 
@@ -125,8 +126,9 @@ class ProcessPlacer:
             LabError: it does not start.
         """
         socket_path = str(self._folder / "workers.sock")
-        if self._server is None:
-            self._server = await asyncio.start_unix_server(self._greet, socket_path)
+        async with self._opening:
+            if self._server is None:
+                self._server = await asyncio.start_unix_server(self._greet, socket_path)
         unique = f"{name}.{next(self._number)}"
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "fleet_lab.fleets.worker", socket_path, unique),
