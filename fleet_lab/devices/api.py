@@ -40,7 +40,24 @@ _COMMAND_MARK: Final = "__fleet_lab_command__"
 _NOT_OF_A_ROLE: Final = re.compile(r"[^a-z0-9_]+")
 _ATTRIBUTES: Final = ("module", "device_type", "role", "name", "priority")
 _UINT32_MAX: Final = 2**32 - 1
-_encode: Final = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def _make_encoder() -> Callable[[Any], str]:
+    """JSON text of one value.
+
+    `JSONEncoder.encode` makes its C encoder anew for every call, which costs more than encoding a
+    status; where the interpreter has that encoder it is made once.
+    """
+    slow = json.JSONEncoder(ensure_ascii=False)
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return slow.encode
+    quote = json.encoder.encode_basestring
+    fast = make(None, slow.default, quote, None, ": ", ", ", False, False, True)  # takes no names
+    return lambda value: "".join(fast(value, 0))
+
+
+_encode: Final = _make_encoder()
 
 
 class State(Generic[T]):

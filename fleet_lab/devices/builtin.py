@@ -1,8 +1,9 @@
 """Ready-made devices, one class per built-in module of a gateway (fleet-protocol 6).
 
-They behave as the real ones do, so they hear every command, also one that is repeated. A status
-is a function of the seed, of the number of statuses before it and of the commands, never of the
-clock. io and example have exact shapes without room for the number of the attempt.
+They behave as the real ones do; io and mission also hear a command that is repeated, to the
+others a repeat means nothing. A status is a function of the seed, of the number of statuses before
+it and of the commands, never of the clock. io and example have exact shapes without room for the
+number of the attempt.
 """
 
 from __future__ import annotations
@@ -34,7 +35,6 @@ class CarAccessory(Device):
 
     module = 1001
     device_type = 0
-    hears_repeats = True
     is_pressed = State(False)
     is_lit = State(False)
 
@@ -56,7 +56,6 @@ class Example(Device):
     module = 1000
     device_type = 0
     numbered = False
-    hears_repeats = True
     is_pressed = State(False)
 
     def sample(self) -> Payload:
