@@ -14,6 +14,7 @@ GROUPS: Final = {
     "device": ("device",),
     "report": ("report",),
     "demo": ("demo",),
+    "check": ("check",),
 }
 """File in `commands/` and the commands that it adds."""
 
