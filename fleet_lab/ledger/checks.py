@@ -178,7 +178,7 @@ def _term_value(term: Term, facts: Facts) -> float:
 
 def _count(facts: Facts, name: str) -> int:
     if name not in facts.counts:
-        raise _NotMeasuredError(f"{name!r} was not judged (is there a tap upstream?)")
+        raise _NotMeasuredError(f"{name!r} was not judged; is there a tap upstream?")
     return facts.counts[name]
 
 
