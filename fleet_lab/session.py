@@ -91,6 +91,8 @@ class Phase(Enum):
 _READY: Final = Phase.READY
 _AWAITING: Final = Phase.AWAITING
 """Looked up for every status; a member of an enumeration is several times slower to find."""
+_REMEMBERED_BYTES: Final = 512
+"""Longer replies are read each time: a fleet must not hold them all in memory."""
 
 
 class DeviceSession:
@@ -100,13 +102,15 @@ class DeviceSession:
     whole frame is read by `take_command` without a decoder: a lab has thousands of these.
     """
 
-    __slots__ = ("_decoder", "_own", "device", "phase")
+    __slots__ = ("_command", "_decoder", "_own", "_reply", "device", "phase")
 
     def __init__(self, device: Device) -> None:
         self.device = device
         self.phase = Phase.CONNECTING
         self._decoder: FrameDecoder | None = None
         self._own = own_field(device)
+        self._reply = b""
+        self._command = b""
 
     def connect_frame(self) -> bytes:
         """What to write first."""
@@ -130,9 +134,14 @@ class DeviceSession:
         """
         if self.phase is not _AWAITING or self._decoder is not None:
             return None
+        if chunk == self._reply:  # a gateway repeats its last command (fleet-protocol 2.6)
+            self.phase = _READY
+            return self._command
         command = command_in(self._own, chunk)
         if command is not None:
             self.phase = _READY
+            if len(chunk) <= _REMEMBERED_BYTES:
+                self._reply, self._command = bytes(chunk), command
         return command
 
     def receive(self, chunk: bytes) -> Iterator[Event]:

@@ -131,3 +131,11 @@ def test_a_reply_after_half_a_frame_is_left_to_the_decoder() -> None:
     assert list(session.receive(frame[5:])) == [Commanded(b"go", is_pushed=False)]
     session.status_frame(b"t")
     assert session.take_command(frame) == b"go"
+
+
+def test_replies_that_repeat_change_or_grow_are_each_taken() -> None:
+    session = accepted_session()
+    for command in (b"a", b"a", b"b", b"c" * 2000, b"c" * 2000, b"b", b"", b""):
+        session.status_frame(b"s")
+        assert session.take_command(encode_command(DEVICE, command)) == command
+        assert session.phase is Phase.READY
