@@ -15,6 +15,7 @@ GROUPS: Final = {
     "report": ("report",),
     "demo": ("demo",),
     "check": ("check",),
+    "fleet": ("fleet",),
 }
 """File in `commands/` and the commands that it adds."""
 

@@ -18,6 +18,7 @@ from fleet_lab.fleets.lag import Lag
 from fleet_lab.fleets.spec import DEFAULT_SINK, FleetSpec, Member
 from fleet_lab.import_path import import_name
 from fleet_lab.links.conditions import Conditions, conditions_text, parse_conditions
+from fleet_lab.links.meter import Meter
 from fleet_lab.load import Load
 from fleet_lab.load_plan import parse_load
 from fleet_lab.recorder import NullRecorder, Recorder
@@ -92,6 +93,29 @@ class RunningFleet:
         )
         self._engine: Engine | None = None
         self._coordinator: Coordinator | None = None
+
+    @classmethod
+    def of(
+        cls,
+        spec: FleetSpec,
+        *,
+        workers: int | None = None,
+        on: str = "local",
+        recorder: Recorder | None = None,
+        on_problem: OnProblem = say_nothing,
+    ) -> RunningFleet:
+        """The fleet of a specification, as a file gives it."""
+        fleet = cls(
+            spec.name, spec.device, size=spec.size, members=spec.members, workers=workers, on=on,
+            recorder=recorder, on_problem=on_problem,
+        )  # fmt: skip
+        fleet.spec = spec
+        return fleet
+
+    @property
+    def meters(self) -> tuple[Meter, Meter] | None:
+        """What the links achieved, up and down; None where other processes know it."""
+        return None if self._engine is None else self._engine.meters
 
     @property
     def name(self) -> str:
