@@ -12,10 +12,11 @@ from fleet_lab.errors import EXIT_OK, LabError
 
 GROUPS: Final = {
     "device": ("device",),
-    "report": ("report",),
+    "fleet": ("fleet",),
+    "watch": ("watch",),
     "demo": ("demo",),
     "check": ("check",),
-    "fleet": ("fleet",),
+    "report": ("report",),
 }
 """File in `commands/` and the commands that it adds."""
 
