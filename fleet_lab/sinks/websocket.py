@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 from urllib.parse import quote
 
 from fleet_lab.errors import missing_extra
@@ -16,6 +17,10 @@ try:
     from websockets.exceptions import WebSocketException
 except ImportError:
     raise missing_extra("websockets", "lab", "the sink websocket") from None
+
+
+CLOSE_TIMEOUT_S: Final = 2.0
+"""How long a peer may take to answer the closing handshake before its socket is dropped."""
 
 
 class WebSocketSink(SessionSink):
@@ -32,7 +37,11 @@ class WebSocketSink(SessionSink):
         uri = f"{self.url.scheme}://{self.url.netloc}{path}"
         try:
             async with connect(
-                uri, open_timeout=OPEN_TIMEOUT_S, compression=None, proxy=None
+                uri,
+                open_timeout=OPEN_TIMEOUT_S,
+                compression=None,
+                proxy=None,
+                close_timeout=CLOSE_TIMEOUT_S,
             ) as connection:
                 self._stands(port)
                 await until_one_ends(

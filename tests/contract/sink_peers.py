@@ -226,6 +226,9 @@ class WebSocketPeer(Peer):
 class FixPeer(TcpPeer):
     """An acceptor that answers Logon, TestRequest and Logout, made of simplefix alone."""
 
+    rejects = False
+    is_mute = False
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.kinds: list[bytes] = []
@@ -234,6 +237,12 @@ class FixPeer(TcpPeer):
     @property
     def url(self) -> str:
         return f"fix://127.0.0.1:{self.port}/GATEWAY"
+
+    async def until_kinds(self, count: int) -> None:
+        async with asyncio.timeout(LIMIT_S):
+            while len(self.kinds) < count:
+                self._changed.clear()
+                await self._changed.wait()
 
     async def command(self, payload: bytes) -> None:
         for writer in self._writers:
@@ -246,7 +255,13 @@ class FixPeer(TcpPeer):
             parser.append_buffer(chunk)
             while (message := parser.get_message()) is not None:
                 self.kinds.append(message.message_type)
+                self._changed.set()
                 match message.message_type:
+                    case b"A" if self.is_mute:
+                        pass
+                    case b"B" if self.rejects:
+                        about = message.get(34)
+                        writer.write(self._message(b"3", (45, about), (58, "not today")))
                     case b"A":
                         writer.write(self._message(b"A", (98, 0), (108, 30), (141, "Y")))
                     case b"1":
