@@ -42,9 +42,7 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Any, Final
 
-import yaml
-
-from fleet_lab.errors import EXIT_CONFIG, LabError
+from fleet_lab.errors import EXIT_CONFIG, LabError, missing_extra
 from fleet_lab.faults import Process
 from fleet_lab.file_fleets import read_fleets, read_links
 from fleet_lab.file_processes import read_processes
@@ -143,16 +141,25 @@ def read_values(path: Path) -> Mapping[str, Any]:
             case ".toml":
                 return tomllib.loads(text)
             case ".yaml" | ".yml":
-                values = yaml.safe_load(text)
+                values = _yaml_values(path, text)
             case _:
                 raise LabError(f"{path}: a fleet file ends with .toml, .yaml or .yml", EXIT_CONFIG)
     except tomllib.TOMLDecodeError as error:
         raise LabError(f"{path}: no TOML: {error}", EXIT_CONFIG) from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise LabError(f"{path}: no YAML: {' '.join(str(error).split())}", EXIT_CONFIG) from None
     if not isinstance(values, Mapping):
         raise LabError(f"{path}: holds {shown(values)}, no keys and values", EXIT_CONFIG)
     return {str(key): value for key, value in values.items()}
+
+
+def _yaml_values(path: Path, text: str) -> Any:  # noqa: ANN401  # whatever the file holds
+    try:
+        import yaml  # noqa: PLC0415  # of an extra; TOML needs nothing
+    except ImportError:
+        raise missing_extra("PyYAML", "lab", f"{path} as YAML") from None
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise LabError(f"{path}: no YAML: {' '.join(str(error).split())}", EXIT_CONFIG) from None
 
 
 def _experiment(
