@@ -55,8 +55,12 @@ class WorkerPort(Protocol):
         """
         ...
 
+    async def kill(self) -> None:
+        """Make sure that it runs no device any more; safe for one that is gone."""
+        ...
+
     async def end(self) -> None:
-        """End it; safe for one that is gone."""
+        """End it for good; safe for one that is gone."""
         ...
 
 
@@ -68,7 +72,7 @@ class Placer(Protocol):
         ...
 
     async def revive(self, worker: WorkerPort) -> WorkerPort | None:
-        """The same worker, empty, at another place; None: the others take its devices."""
+        """The same worker in its next life, empty, perhaps at another place; None: it has none."""
         ...
 
     def last_number(self, index: int) -> int | None:
@@ -334,13 +338,20 @@ class Coordinator:
         return last_numbers
 
     async def _move(self, shard: Shard, orphans: Mapping[int, int]) -> None:
-        revived = await self._placer.revive(shard.worker)
-        if revived is None:
-            await shard.worker.end()
+        """The others take the devices at once; the worker comes back empty, if it does."""
+        revived: WorkerPort | None = None
+        try:
+            await shard.worker.kill()
+            if self._shards:
+                await self._spread(orphans)
+                orphans = {}
+            revived = await self._placer.revive(shard.worker)
+        finally:
+            if revived is None:
+                await shard.worker.end()
         if revived is None and not self._shards:
             revived = await self._placer.place(shard.worker.name)
         if revived is None:
-            await self._spread(orphans)
             return
         heir = Shard(revived, set(orphans))
         self._shards[revived.name] = heir

@@ -1,8 +1,9 @@
 """Workers as actors of a Ray cluster: one actor per shard, placed and restarted by Ray.
 
-Nothing imports this file but a fleet with `on="ray"`. When a node is lost Ray starts its actors
-again on another one; the fleet then gives each its devices back. Ray itself listens on all
-interfaces of its machines: run it in a network that you trust.
+Nothing imports this file but a fleet with `on="ray"`. When a node is lost the other
+actors take its devices within seconds, and Ray starts its actors again on another node.
+
+Ray itself listens on all interfaces of its machines: run it in a network that you trust.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ except ImportError as error:
     raise missing_extra("ray", "ray", "a fleet on a cluster") from error
 
 PLACE_TIMEOUT_S: Final = 60.0
-REVIVE_TIMEOUT_S: Final = 8.0
-"""So long Ray may take to start an actor elsewhere; then the other actors take its devices."""
+REVIVE_TIMEOUT_S: Final = 90.0
+"""So long Ray may take to start an actor elsewhere; the others have its devices meanwhile."""
 PING_TIMEOUT_S: Final = 2.0
 _CPUS: Final = 0.01
 """An actor asks for next to nothing, so the nodes that are left always have room for it."""
@@ -83,6 +84,10 @@ class RayWorker:
         if "error" in parsed:
             raise LabError(parsed["error"], parsed["exit_code"])
         return parsed["fields"], attachment
+
+    async def kill(self) -> None:
+        """End this life of the actor; Ray begins the next one."""
+        await asyncio.to_thread(ray.kill, self.actor, no_restart=False)
 
     async def end(self) -> None:
         """Kill the actor for good."""
@@ -141,7 +146,7 @@ class RayPlacer:
                         continue
                     if incarnation != worker.incarnation:
                         return RayWorker(worker.name, worker.actor, incarnation, node)
-                    return None  # it was only slow: its devices move, and it is ended
+                    await asyncio.sleep(0.1)
         except TimeoutError:
             return None
 

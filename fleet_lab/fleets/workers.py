@@ -86,6 +86,13 @@ class ProcessWorker:
             if not answer.done():
                 answer.set_exception(WorkerLostError("it ended"))
 
+    async def kill(self) -> None:
+        """At once."""
+        self._gone()
+        if self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
     async def end(self) -> None:
         """Close the connection, which ends the worker; kill one that does not go."""
         self._gone()
@@ -152,7 +159,7 @@ class ProcessPlacer:
         return worker
 
     async def revive(self, worker: WorkerPort) -> None:
-        """Never: the other processes take its devices."""
+        """Never: a process that ended stays so."""
         del worker
 
     async def close(self) -> None:
