@@ -48,9 +48,22 @@ class DeviceJoin:
     """What is known of one device. `tally` collects what cannot change any more."""
 
     __slots__ = (
-        "_applied_before", "_applied_now", "_at_session_start", "_folds", "_has_positions",
-        "_last", "_last_replayed", "_last_s", "_merged", "_news", "_session", "_tally", "_waiting",
-        "attempts", "identity",
+        "_applied_before",
+        "_applied_now",
+        "_at_session_start",
+        "_beats",
+        "_folds",
+        "_has_positions",
+        "_last",
+        "_last_replayed",
+        "_last_s",
+        "_merged",
+        "_news",
+        "_session",
+        "_tally",
+        "_waiting",
+        "attempts",
+        "identity",
     )  # fmt: skip
 
     def __init__(self, attempts: Attempts, identity: Identity, tally: Tally) -> None:
@@ -66,6 +79,7 @@ class DeviceJoin:
         self._applied_before = 0
         self._has_positions = False
         self._news = 0
+        self._beats = 0
         self._merged = 0
         self._folds: list[Fold] = []
         self._waiting: deque[tuple[Applied, bool]] = deque()
@@ -249,19 +263,26 @@ class DeviceJoin:
         return answered_stragglers[: max(len(answered_stragglers) - room, 0)]
 
     def _apply_ordered(self, upstream: Upstream) -> None:
+        """News, or a repetition of the last status; after silence it may be either."""
         self._has_positions = self._has_positions or upstream.position is not None
-        is_marker = upstream.state != DeviceState.RUNNING or (
-            upstream.position is None
-            and (self._has_positions or upstream.at_s - self._last_s >= MARKER_QUIET_S)
-        )
-        if not is_marker or self._last_s == -inf:
+        is_first = self._last_s == -inf
+        if is_first or self._is_news_in_order(upstream):
             self._news += 1
+        elif upstream.state == DeviceState.RUNNING and not self._has_positions:
+            self._beats += 1
         self._last_s = max(self._last_s, upstream.at_s)
+
+    def _is_news_in_order(self, upstream: Upstream) -> bool:
+        if upstream.state != DeviceState.RUNNING:
+            return False
+        if self._has_positions:
+            return upstream.position is not None
+        return upstream.at_s - self._last_s < MARKER_QUIET_S
 
     def _count_ordered(self, tally: Tally, just_merged: int) -> None:
         """Nobody knows which ones were seen, only how many."""
         merged = self._merged + just_merged
-        seen = min(self._news, merged)
+        seen = min(self._news + self._beats, merged)
         tally.add("seen", seen)
         tally.add("superseded", merged - seen - just_merged)
         surplus = self._news - self.attempts.highest
