@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from math import isnan
 
 import pytest
 
 from fleet_lab.ledger.attempts import (
     ANSWERED,
+    BYTES_PER_ATTEMPT,
     FOLDED,
     LOST_UPSTREAM,
     MAX_JUMP,
@@ -109,3 +111,10 @@ def test_answered_and_doubtful_are_counted_between_two_numbers():
     assert made.count_between(2, 3) == (1, 1)
     assert made.count_between(6, 9) == (0, 0)
     assert made.count_between(3, 2) == (0, 0)
+
+
+def test_memory_per_attempt_is_as_stated():
+    count = 100_000
+    made = attempts(*[ANSWERED] * count, window=2 * count)
+    size_bytes = sys.getsizeof(made._sent) + sys.getsizeof(made._state)
+    assert count * BYTES_PER_ATTEMPT <= size_bytes < count * BYTES_PER_ATTEMPT * 1.15
