@@ -13,7 +13,7 @@ COMPILE := $(PUBLIC) $(PY) -m piptools compile --quiet --generate-hashes --no-em
 	--no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe \
 	--build-deps-for editable
 
-.PHONY: help setup setup-dev run test check proto lock bench conformance clean mosquitto
+.PHONY: help setup setup-dev run demo test check proto lock bench conformance clean mosquitto
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -25,6 +25,9 @@ setup-dev: mosquitto $(VENV)/dev.stamp ## install what developing needs as well
 
 run: setup ## run broker, gateway, control plane and three virtual devices
 	@$(PY) run_all.py --demo $(ARGS)
+
+demo: setup-dev ## run devices against a gateway, take the control plane away, say what was lost
+	@$(PY) -m fleet_lab demo $(ARGS)
 
 test: setup-dev ## run all tests (ARGS="-k words", WORKERS=1)
 	@$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Final
 
-from fleet_lab.errors import EXIT_OK, LabError
+from fleet_lab.errors import EXIT_OK, LabError, missing_extra
 
 GROUPS: Final = {
     "device": ("device",),
@@ -19,6 +19,13 @@ GROUPS: Final = {
     "report": ("report",),
 }
 """File in `commands/` and the commands that it adds."""
+
+
+EXTRAS: Final = {
+    "hdrh": "lab", "httpx": "lab", "jinja2": "lab", "markupsafe": "lab", "rich": "lab",
+    "simplefix": "lab", "websockets": "lab", "yaml": "lab", "ray": "ray",
+}  # fmt: skip
+"""Libraries that a plain installation lacks, and the extra that brings each."""
 
 
 def build_parser(command: str = "") -> argparse.ArgumentParser:
@@ -43,6 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LabError as error:
         sys.stderr.write(f"fleet-lab: {error.text}\n")
         return error.exit_code
+    except ModuleNotFoundError as missing:
+        library = (missing.name or "").partition(".")[0]
+        if library not in EXTRAS:
+            raise
+        said = missing_extra(library, EXTRAS[library], f"fleet-lab {given[0]}")
+        sys.stderr.write(f"fleet-lab: {said.text}\n")
+        return said.exit_code
     except (KeyboardInterrupt, BrokenPipeError):
         return EXIT_OK
 

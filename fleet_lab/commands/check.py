@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from fleet_lab.commands.flags import Commands
-from fleet_lab.errors import EXIT_OK, missing_extra
+from fleet_lab.errors import EXIT_OK
 
 
 def add(commands: Commands) -> None:
@@ -30,12 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         LabError: it cannot be read or holds errors; exit code 78.
     """
-    try:
-        from fleet_lab.files import load_experiment  # noqa: PLC0415  # PyYAML is an extra
-    except ModuleNotFoundError as missing:
-        if (missing.name or "").startswith("fleet_lab"):
-            raise
-        raise missing_extra(str(missing.name), "lab", "reading a fleet file") from missing
+    from fleet_lab.files import load_experiment  # noqa: PLC0415  # PyYAML is an extra
+
     found = load_experiment(arguments.file)
     fleets = {fleet.name: fleet.size for fleet in found.fleets}
     steps, checks = len(found.scenario.steps), [check.text for check in found.checks]

@@ -3,6 +3,8 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -58,3 +60,36 @@ def test_starting_devices_does_not_load_what_only_other_commands_need() -> None:
         [sys.executable, "-c", script], check=False, capture_output=True, text=True
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+@pytest.mark.parametrize(("name", "extra"), [("hdrh.histogram", "lab"), ("ray", "ray")])
+def test_a_missing_library_is_one_line_that_names_the_extra(
+    name: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lack(arguments: argparse.Namespace) -> int:
+        raise ModuleNotFoundError(name=name)
+
+    monkeypatch.setattr(device, "run", lack)
+    assert cli.main(["device"]) == 1
+    assert capsys.readouterr().err == (
+        f"fleet-lab: fleet-lab device needs {name.partition('.')[0]}, which is not installed; "
+        f"type: pip install 'module-gateway[{extra}]'\n"
+    )
+
+
+def test_a_module_of_ours_that_is_missing_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lack(arguments: argparse.Namespace) -> int:
+        raise ModuleNotFoundError(name="fleet_lab.nothing")
+
+    monkeypatch.setattr(device, "run", lack)
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["device"])
+
+
+def test_the_extras_are_those_of_the_project() -> None:
+    text = (Path(cli.__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    extras = tomllib.loads(text)["project"]["optional-dependencies"]
+    names = {"hdrh": "hdrhistogram", "yaml": "pyyaml", "markupsafe": "jinja2"}
+    for library, extra in cli.EXTRAS.items():
+        wanted = names.get(library, library)
+        assert any(line.startswith(wanted) for line in extras[extra]), library

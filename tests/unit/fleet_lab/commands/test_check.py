@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -64,12 +63,3 @@ def test_a_bad_file_is_one_line_with_the_nearest_spelling(
     assert (out, err.count("\n")) == ("", 1)
     assert err.startswith(f"fleet-lab: {file}: ")
     assert said in err
-
-
-def test_without_yaml_the_extra_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "yaml", None)
-    monkeypatch.delitem(sys.modules, "fleet_lab.files", raising=False)
-    assert main(["check", str(tmp_path / "fleet.toml")]) == 1
-    assert "module-gateway[lab]" in capsys.readouterr().err
