@@ -64,6 +64,7 @@ class Connection(asyncio.Protocol):
         inner: asyncio.BaseProtocol,
         conditions: Conditions,
         *,
+        declared: Conditions,
         rng: Rng,
         rhythm: Rhythm,
         meters: tuple[Meter, Meter],
@@ -72,7 +73,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         loop = asyncio.get_running_loop()
         up, down = (
-            Shim(conditions.one_way(name), rng, meter, rhythm, opens_s)
+            Shim(conditions.one_way(name), rng, meter, rhythm, opens_s, declared.one_way(name))
             for name, meter in zip(("up", "down"), meters, strict=True)
         )
         self.inner = cast("asyncio.Protocol", inner)

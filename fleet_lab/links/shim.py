@@ -83,22 +83,35 @@ class _Piece:
     left_bucket_s: float
     release_s: float
     is_queued: bool
+    is_measured: bool
 
 
 class Shim:
     """Holds what is under way. `is_blocked` is set while the far end takes nothing."""
 
     __slots__ = (
-        "_delivered_s", "_free_s", "_held_bytes", "_jitter_s", "_opened_s", "_opens_s", "_pieces",
-        "_released_s", "_rhythm", "_rng", "_sampled_s", "_stall_cycle", "has_vanished",
-        "is_blocked", "meter", "way",
+        "_declared", "_delivered_s", "_free_s", "_held_bytes", "_is_measured", "_jitter_s",
+        "_opened_s", "_opens_s", "_pieces", "_released_s", "_rhythm", "_rng", "_sampled_s",
+        "_stall_cycle", "has_vanished", "is_blocked", "meter", "way",
     )  # fmt: skip
 
     def __init__(
-        self, way: OneWay, rng: Rng, meter: Meter, rhythm: Rhythm, opens_s: float = -math.inf
+        self,
+        way: OneWay,
+        rng: Rng,
+        meter: Meter,
+        rhythm: Rhythm,
+        opens_s: float = -math.inf,
+        declared: OneWay | None = None,
     ) -> None:
-        """`opens_s`: when the connection stands and the first byte may start."""
+        """Make an empty one.
+
+        From `opens_s` on the connection stands and bytes may start. Delay and rate are measured
+        only while they are those of `declared` (None: `way`).
+        """
         self.way = way
+        self._declared = _pace(way if declared is None else declared)
+        self._is_measured = _pace(way) == self._declared
         self.meter = meter
         self.is_blocked = False
         self.has_vanished = False
@@ -177,6 +190,7 @@ class Shim:
         """Other conditions from now on."""
         is_opening = self.way.is_cut and not way.is_cut
         self.way = way
+        self._is_measured = _pace(way) == self._declared
         self._stall_cycle = None
         if is_opening:
             self._opened_s = now
@@ -215,9 +229,8 @@ class Shim:
         release_s = max(left_s + max(0.0, self.way.delay_s + self._jitter_s), self._released_s)
         self._released_s = release_s
         self._held_bytes += size
-        self._pieces.append(
-            _Piece(item, put_s, left_s, release_s, is_queued=rate is not None and start_s > now)
-        )
+        is_queued = rate is not None and start_s > now
+        self._pieces.append(_Piece(item, put_s, left_s, release_s, is_queued, self._is_measured))
 
     def _sample_s(self) -> float:
         """One deviation for all that is written at one moment: a burst travels together."""
@@ -235,7 +248,7 @@ class Shim:
             piece.release_s < self._opened_s
             or self._rhythm.stall_end_s(self.way, piece.release_s) is not None
         )
-        if size and not is_held:
+        if size and piece.is_measured and not is_held:
             self.meter.delayed(now - piece.left_bucket_s)
             if piece.is_queued and self._delivered_s > piece.put_s:
                 self.meter.saturated(size * _BITS, now - self._delivered_s)
@@ -260,3 +273,8 @@ class Shim:
             return HELD_BYTES
         under_way_s = way.delay_s + _JITTER_LIMIT * way.jitter_s + way.queue_s
         return way.rate_bps * under_way_s / _BITS + SLACK_BYTES
+
+
+def _pace(way: OneWay) -> tuple[float, float, float | None]:
+    """What the meter's delay and rate depend on."""
+    return way.delay_s, way.jitter_s, way.rate_bps

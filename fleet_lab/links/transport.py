@@ -35,6 +35,8 @@ class Relinkable(Protocol):
 class Link:
     """Keeps the conditions of one device over all its connections.
 
+    The first conditions are the declared ones: what it achieves is measured while they hold.
+
     While the conditions are clear, a `Relinkable` protocol talks to the real transport itself.
     Any other one gets a thin transport in front, because its bytes must be caught later.
 
@@ -42,13 +44,13 @@ class Link:
         meters: (up, down); links of one fleet may share them.
     """
 
-    __slots__ = ("_conditions", "_connections", "_plain", "_rhythm", "_rng", "meters")
+    __slots__ = ("_conditions", "_connections", "_declared", "_plain", "_rhythm", "_rng", "meters")
 
     def __init__(
         self, conditions: Conditions, rng: Rng, meters: tuple[Meter, Meter] | None = None
     ) -> None:
         self.meters = (Meter(), Meter()) if meters is None else meters
-        self._conditions = conditions
+        self._conditions = self._declared = conditions
         self._rng = rng
         self._rhythm: Rhythm | None = None
         self._connections: list[Connection] = []
@@ -107,6 +109,7 @@ class Link:
         connection = Connection(
             inner,
             self._conditions,
+            declared=self._declared,
             rng=self._rng,
             rhythm=self._rhythm,
             meters=self.meters,

@@ -234,3 +234,14 @@ def test_a_cleared_shim_is_empty() -> None:
 
     assert shim.is_idle
     assert shim.held_bytes == 0
+
+
+def test_delay_is_measured_only_while_it_is_the_declared_one() -> None:
+    shim = _shim(OneWay(delay_s=0.1))
+    for index in range(20):
+        shim.set(OneWay(delay_s=5.0 if index % 2 else 0.1), index * 10.0)
+        shim.put(b"x", index * 10.0)
+        _run(shim, index * 10.0 + 9, index * 10.0)
+
+    assert sum(shim.meter.delays.values()) == 10
+    assert shim.meter.achieved().delay_p99_s == pytest.approx(0.1, rel=0.02)
