@@ -63,7 +63,8 @@ async def scenario(cluster: Cluster, victim: Any) -> dict[str, Any]:
     sent = [event[1:3] for event in recorder.named("sent")]
     return {
         "before": before, "after": places, "restarted": restarted,
-        "back_s": back_s, "died": sorted(map(int, died)), "on_victim": on_victim, "victim": place_of(victim),
+        "back_s": back_s, "died": sorted(map(int, died)), "on_victim": on_victim,
+        "victim": place_of(victim),
         "numbered_twice": len(sent) - len(set(sent)),
     }  # fmt: skip
 
