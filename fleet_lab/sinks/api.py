@@ -7,13 +7,16 @@ every call is made in the event loop and must not block.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from asyncio import BaseProtocol
+from asyncio import BaseProtocol, Semaphore
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeAlias
+from dataclasses import dataclass, field
+from typing import ClassVar, Final, Protocol, TypeAlias
 
 from fleet_lab.devices.api import Device
 from fleet_lab.errors import LabError
+
+OPENING_AT_ONCE: Final = 100
+"""Below the backlog of 128 that many listeners have (Linux' former somaxconn)."""
 
 WrapProtocol: TypeAlias = Callable[[Callable[[], BaseProtocol]], Callable[[], BaseProtocol]]
 """Puts a link between a TCP transport and a sink's protocol (`fleet_lab.links.transport.wrap`)."""
@@ -27,6 +30,8 @@ class SinkUrl:
         text: the whole of it.
         scheme, host, port: as in a URL; empty and 0 where there is none.
         path: what follows, with placeholders (`fleet_lab.sinks.paths.expand`).
+        opening: held while a connection is made, so that a fleet which lost its gateway does not
+            overrun the listener's backlog; shared, as the text is, by all devices of a fleet.
     """
 
     text: str
@@ -34,6 +39,9 @@ class SinkUrl:
     host: str = ""
     port: int = 0
     path: str = ""
+    opening: Semaphore = field(
+        default_factory=lambda: Semaphore(OPENING_AT_ONCE), compare=False, repr=False
+    )
 
     @property
     def address(self) -> str:

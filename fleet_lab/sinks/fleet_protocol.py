@@ -116,7 +116,7 @@ class FleetProtocolSink(Sink):
 
         factory = make if self._wrap is None else self._wrap(make)
         try:
-            async with asyncio.timeout(OPEN_TIMEOUT_S):
+            async with self.url.opening, asyncio.timeout(OPEN_TIMEOUT_S):
                 await loop.create_connection(factory, self.url.host, self.url.port)
                 return await decided
         except TimeoutError:

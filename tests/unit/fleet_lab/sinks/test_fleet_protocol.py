@@ -222,6 +222,30 @@ async def test_closing_ends_the_attempts_to_come_back() -> None:
     assert not [t for t in asyncio.all_tasks() if "connects again" in t.get_name()]
 
 
+async def test_a_fleet_that_lost_its_gateway_comes_back_a_few_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    most = 0
+    monkeypatch.setattr("fleet_lab.sinks.api.OPENING_AT_ONCE", 3)
+
+    def count_connects(message: Message) -> bytes:
+        nonlocal most
+        if isinstance(message, DeviceConnect):
+            most = max(most, 3 - sinks[0].url.opening._value)
+        return echo(message)
+
+    async with gateway(count_connects) as at:
+        make = sink_factory(f"fleet-protocol://127.0.0.1:{at.port}")
+        ports = [RecordingPort(Device(f"d{n}")) for n in range(20)]
+        sinks = [make() for _ in ports]
+        await asyncio.gather(*(s.open(p) for s, p in zip(sinks, ports, strict=True)))
+    async with gateway(count_connects, port=at.port):
+        for port in ports:
+            await port.saw("connected", 2)
+        await asyncio.gather(*(sink.close() for sink in sinks))
+    assert most == 3
+
+
 async def test_a_link_is_put_into_the_stream() -> None:
     wrapped = []
 
