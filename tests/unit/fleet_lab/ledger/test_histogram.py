@@ -32,6 +32,11 @@ def test_percentiles_are_within_a_thousandth(values_s, percent):
     assert filled(values_s).percentile_s(percent) == pytest.approx(exact, rel=0.0011, abs=1.1e-6)
 
 
+def test_one_slow_of_sixty_shows_in_the_99th_percentile():
+    assert filled([0.001] * 59 + [1.0]).percentile_s(99) == pytest.approx(1.0, rel=0.001)
+    assert filled([0.001] * 99 + [1.0]).percentile_s(99) == pytest.approx(0.001, rel=0.001)
+
+
 @settings(max_examples=20, deadline=None)
 @given(durations_s, durations_s)
 def test_merging_is_recording_both(first_s, second_s):
