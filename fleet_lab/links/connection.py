@@ -59,6 +59,11 @@ class Connection(asyncio.Protocol):
     news of a close is under way or held by a cut; `on_gone` is called when it is gone.
     """
 
+    __slots__ = (
+        "_conditions", "_has_passed", "_is_paused", "_look_timer", "_loop", "_on_gone",
+        "_reset_timer", "_rng", "down", "facade", "inner", "is_told", "real", "up",
+    )  # fmt: skip
+
     def __init__(
         self,
         inner: asyncio.BaseProtocol,
@@ -325,6 +330,8 @@ class Connection(asyncio.Protocol):
 
 class ShimmedTransport(asyncio.Transport):
     """What the inner protocol holds instead of the real transport."""
+
+    __slots__ = ("_connection",)
 
     def __init__(self, connection: Connection) -> None:
         super().__init__()

@@ -9,7 +9,6 @@ rate; bytes in flight keep their time.
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -117,7 +116,7 @@ class Shim:
         self.has_vanished = False
         self._rng = rng
         self._rhythm = rhythm
-        self._pieces: deque[_Piece] = deque()
+        self._pieces: list[_Piece] = []  # a deque would cost 700 bytes while it is empty
         self._held_bytes = 0
         self._free_s = self._opens_s = opens_s
         self._released_s = -math.inf
@@ -156,10 +155,12 @@ class Shim:
         latest_s = now + TIMER_S
         if self._rhythm.stall_end_s(self.way, now) is not None:
             return arrived
-        while self._pieces and self._pieces[0].release_s <= latest_s:
-            piece = self._pieces.popleft()
+        for piece in self._pieces:
+            if piece.release_s > latest_s:
+                break
             self._note(piece, now)
             arrived.append(piece.item)
+        del self._pieces[: len(arrived)]
         return arrived
 
     def next_due_s(self, now: float) -> float | None:
@@ -195,12 +196,12 @@ class Shim:
         if is_opening:
             self._opened_s = now
         if way.is_half_open:
-            while self._pieces:
-                self._drop(self._pieces.popleft())
+            for piece in self._pieces:
+                self._drop(piece)
+            self._pieces.clear()
             return
         waiting = [piece for piece in self._pieces if piece.left_bucket_s > now]
-        for _ in waiting:
-            self._pieces.pop()
+        del self._pieces[len(self._pieces) - len(waiting) :]
         self._free_s = now
         self._released_s = self._pieces[-1].release_s if self._pieces else now
         for piece in waiting:
