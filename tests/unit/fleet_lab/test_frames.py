@@ -25,8 +25,11 @@ def test_a_reply_gives_its_command() -> None:
 @pytest.mark.parametrize(
     "frame",
     [b"", REPLY[:3], REPLY[:-1], REPLY + b"x", REPLY + REPLY, encode_connect_response(DEVICE, 0),
-     encode_command(Device.of(1001, 0, "other"), b""), encode_command(DEVICE, b"c" * 20_000)],
-    ids=["nothing", "part of a header", "part", "more", "two", "no command", "other", "large"],
+     encode_command(Device.of(1001, 0, "other"), b""),
+     encode_command(Device.of(1001, 0, "tail_button", "button", 2), b"go"),
+     encode_command(DEVICE, b"c" * 20_000)],
+    ids=["nothing", "part of a header", "part", "more", "two", "no command", "other", "as long",
+         "large"],
 )  # fmt: skip
 def test_anything_else_is_left_to_the_decoder(frame: bytes) -> None:
     assert command_in(OWN, frame) is None
