@@ -23,7 +23,7 @@ LOOPBACK: Final = "127.0.0.1"
 COMPANY: Final = "fleet_lab"
 VEHICLE: Final = "demo"
 MODULES: Final = (1, 2, 3, 1000, 1001)
-BROKER_PORTS: Final = range(18890, 18990)
+BROKER_PORTS: Final[range] = range(18890, 18990)
 """Below the ports that the system gives to clients: one that retries would find itself there."""
 PATIENCE_MS: Final = {
     "status-timeout-ms": 10_000, "step-timeout-ms": 2_000, "backoff-max-ms": 2_000,
@@ -130,8 +130,9 @@ def free_port() -> int:
     Raises:
         LabError: all of them are taken.
     """
-    turn = os.getpid() % len(BROKER_PORTS)
-    for port in (*BROKER_PORTS[turn:], *BROKER_PORTS[:turn]):
+    ports = list(BROKER_PORTS)
+    turn = os.getpid() % len(ports)
+    for port in ports[turn:] + ports[:turn]:
         with socket.socket() as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
