@@ -11,45 +11,11 @@ from typing import Any, Final, cast
 
 from fleet_lab.links.conditions import Conditions
 from fleet_lab.links.meter import Meter
+from fleet_lab.links.pipe import Pipe
 from fleet_lab.links.shim import Ended, Item, Rhythm, Rng, Shim
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 """SO_LINGER on, for 0 seconds: close sends RST (socket(7))."""
-
-
-class Pipe:
-    """A shim with its timer: puts in, delivers when it is time."""
-
-    __slots__ = ("_deliver", "_loop", "_timer", "shim")
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, shim: Shim, deliver: Callable[[Item], None]
-    ) -> None:
-        self._loop = loop
-        self.shim = shim
-        self._deliver = deliver
-        self._timer: asyncio.TimerHandle | None = None
-
-    def put(self, item: Item) -> None:
-        """Send it on its way."""
-        self.shim.put(item, self._loop.time())
-        if self._timer is None:
-            self.pump()
-
-    def pump(self) -> None:
-        """Deliver what is due and set the timer for the rest."""
-        self.stop()
-        for item in self.shim.take(self._loop.time()):
-            self._deliver(item)
-        due_s = self.shim.next_due_s(self._loop.time())
-        if due_s is not None and self._timer is None:
-            self._timer = self._loop.call_at(due_s, self.pump)
-
-    def stop(self) -> None:
-        """No delivery until the next `put` or `pump`."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
 
 class Connection(asyncio.Protocol):
