@@ -21,6 +21,8 @@ GROUPS: Final = {
 """File in `commands/` and the commands that it adds."""
 
 
+OF_FLEETS: Final = frozenset({"ps", "scale", "send", "telemetry", "stop"})
+"""`fleet-lab ps` is `fleet-lab fleet ps`, and so on: they are typed often."""
 EXTRAS: Final = {
     "hdrh": "lab", "httpx": "lab", "jinja2": "lab", "markupsafe": "lab", "rich": "lab",
     "simplefix": "lab", "websockets": "lab", "yaml": "lab", "ray": "ray",
@@ -44,6 +46,8 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0 done or stopped by the user, 1 failed, 2 usage, 78 an unusable file."""
     given = sys.argv[1:] if argv is None else list(argv)
+    if given and given[0] in OF_FLEETS:
+        given.insert(0, "fleet")
     try:
         arguments = build_parser(given[0] if given else "").parse_args(given)
         return int(arguments.run(arguments))

@@ -51,6 +51,14 @@ def test_wrong_usage_is_exit_code_2(argv: list[str], capsys: pytest.CaptureFixtu
     assert "usage: fleet-lab" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", sorted(cli.OF_FLEETS))
+def test_what_is_typed_often_is_short(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([verb, "--help"])
+    assert caught.value.code == 0
+    assert f"usage: fleet-lab fleet {verb} " in capsys.readouterr().out
+
+
 def test_starting_devices_does_not_load_what_only_other_commands_need() -> None:
     script = (
         "import sys; from fleet_lab.cli import build_parser; build_parser('device');"
