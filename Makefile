@@ -13,7 +13,7 @@ COMPILE := $(PUBLIC) $(PY) -m piptools compile --quiet --generate-hashes --no-em
 	--no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe \
 	--build-deps-for editable
 
-.PHONY: help setup setup-dev run test check proto lock bench conformance clean mosquitto
+.PHONY: help setup setup-dev run demo test check proto lock bench conformance clean mosquitto
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -25,6 +25,9 @@ setup-dev: mosquitto $(VENV)/dev.stamp ## install what developing needs as well
 
 run: setup ## run broker, gateway, control plane and three virtual devices
 	@$(PY) run_all.py --demo $(ARGS)
+
+demo: setup-dev ## run devices against a gateway, take the control plane away, say what was lost
+	@$(PY) -m fleet_lab demo $(ARGS)
 
 test: setup-dev ## run all tests (ARGS="-k words", WORKERS=1)
 	@$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
@@ -40,7 +43,7 @@ proto: setup-dev ## make the protobuf code again after a change of a .proto file
 
 lock: setup-dev ## pin the newest allowed versions of all dependencies (ARGS=--upgrade)
 	@$(COMPILE) $(ARGS) --extra control-plane --output-file requirements.txt pyproject.toml
-	@$(COMPILE) $(ARGS) --extra control-plane --extra lab --extra dev \
+	@$(COMPILE) $(ARGS) --extra control-plane --extra lab --extra ray --extra dev \
 		--constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 
 bench: setup-dev ## measure

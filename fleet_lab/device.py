@@ -1,58 +1,43 @@
-"""A virtual device: a real TCP client that lives in an event loop.
+"""A device on a clock of its own, as `fleet-lab device` runs it: one period, one gateway.
 
-One coroutine per device waits for the end of its connection; the exchanges themselves run in the
-transport's callbacks and cost no task switch, so thousands of devices fit into one process.
+Fleets have an engine instead (`fleet_lab.fleets`); device and sink are the same.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import random
-import socket
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from typing import Final
 
-from fleet_lab.session import Accepted, Commanded, DeviceSession, Event, Phase, Refused, explain
-from module_gateway.protocol.errors import RemoteProtocolError
-from module_gateway.protocol.identity import Device
+from fleet_lab.devices.api import Device
+from fleet_lab.errors import LabError
+from fleet_lab.session import Refused
+from fleet_lab.sinks.fleet_protocol import introduction_of
+from fleet_lab.sinks.retry import BACKOFF_MAX_S, BACKOFF_MIN_S
+from fleet_lab.sinks.urls import sink_factory
+from module_gateway.protocol import identity
 
-OPEN_TIMEOUT_S: Final = 5.0
-REPLY_TIMEOUT_S: Final = 5.0
-"""Far beyond the gateway's own 250 ms: when this fires the gateway is hung, not slow."""
-BACKOFF_MIN_S: Final = 0.1
-BACKOFF_MAX_S: Final = 5.0
-
-
-class Payloads(Protocol):
-    """Makes a device's statuses and is told its commands (`fleet_lab.payloads`)."""
-
-    def status(self, number: int) -> bytes:
-        """The payload of attempt `number` (1, 2, 3 …)."""
-        ...
-
-    def commanded(self, command: bytes) -> None:
-        """A command arrived."""
-        ...
+_AT_ONCE: Final = 0.0
 
 
 class DeviceListener:
     """What a device tells about itself; override what is of interest. Called in the loop."""
 
-    def connected(self, device: Device) -> None:
+    def connected(self, device: identity.Device) -> None:
         """The gateway accepted the device."""
 
-    def refused(self, device: Device, explanation: str) -> None:
+    def refused(self, device: identity.Device, explanation: str) -> None:
         """The gateway refused the device."""
 
-    def disconnected(self, device: Device, reason: str) -> None:
+    def disconnected(self, device: identity.Device, reason: str) -> None:
         """The connection ended or could not be made; said once until it stands again."""
 
-    def answered(self, device: Device, status: bytes, command: bytes, latency_s: float) -> None:
+    def answered(
+        self, device: identity.Device, status: bytes, command: bytes, latency_s: float
+    ) -> None:
         """A status got its command."""
 
-    def pushed(self, device: Device, command: bytes) -> None:
+    def pushed(self, device: identity.Device, command: bytes) -> None:
         """A command came without a status."""
 
 
@@ -64,7 +49,7 @@ class Gateway:
     port: int = 8888
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(slots=True)
@@ -78,23 +63,19 @@ class Counts:
     refusals: int = 0
 
 
-class DeviceError(Exception):
-    """The device cannot do its work; the text is one line for a person."""
-
-
 class VirtualDevice:
-    """Connects, sends statuses, takes commands, connects again when the connection ends.
+    """Sends a status per period, takes commands; its sink connects again when it must.
 
     Args:
         statuses: how many statuses must be answered before the device is done; None: no end.
         first_after_s: delay of the first status, so that a fleet does not speak in one voice.
         is_patient: also go on when the very first attempt fails or the gateway refuses.
+        opening: shared by a fleet, so that not all connect at once.
     """
 
-    def __init__(  # noqa: PLR0913  # the whole plan of a device, all by name
+    def __init__(
         self,
         device: Device,
-        payloads: Payloads,
         *,
         gateway: Gateway,
         period_s: float,
@@ -102,22 +83,25 @@ class VirtualDevice:
         first_after_s: float = 0.0,
         is_patient: bool = False,
         listener: DeviceListener | None = None,
-        rng: random.Random | None = None,
         opening: asyncio.Semaphore | None = None,
     ) -> None:
         self.device = device
-        self.payloads = payloads
+        self.introduction = introduction_of(device)
         self.period_s = period_s
         self.statuses = statuses
+        self.first_after_s = first_after_s
         self.listener = listener if listener is not None else DeviceListener()
         self.counts = Counts()
-        self.first_after_s = first_after_s
-        self._gateway = gateway
+        self._sink = sink_factory(f"fleet-protocol://{gateway}")()
         self._is_patient = is_patient
-        self._rng = rng if rng is not None else random.Random()  # noqa: S311  # jitter only
         self._opening = opening if opening is not None else asyncio.Semaphore()
-        self._backoff_s = BACKOFF_MIN_S
+        self._timer: asyncio.TimerHandle | None = None
+        self._due_s = _AT_ONCE
+        self._sent_s = _AT_ONCE
         self._is_down_said = False
+        self._failure: LabError | None = None
+        self._ended: asyncio.Future[None] | None = None
+        device.attach(self._publish)
 
     @property
     def is_done(self) -> bool:
@@ -128,161 +112,109 @@ class VirtualDevice:
         """Live until all statuses are answered; cancel it to stop earlier.
 
         Raises:
-            DeviceError: unreachable at the first attempt or refused, unless patient.
+            LabError: unreachable at the first attempt or refused, unless patient.
         """
-        while True:
-            ending = await self._live_once()
-            if self.is_done:
-                return
-            self._judge(ending)
-            await asyncio.sleep(self._backoff_s * self._rng.uniform(0.5, 1.0))
-            self._backoff_s = min(self._backoff_s * 2, BACKOFF_MAX_S)
-
-    async def _live_once(self) -> Refused | str:
-        """One connection from its opening to its end; says how it ended."""
-        loop = asyncio.get_running_loop()
+        self._ended = asyncio.get_running_loop().create_future()
+        self.device.started()
         try:
-            async with self._opening, asyncio.timeout(OPEN_TIMEOUT_S):
-                _, connection = await loop.create_connection(
-                    lambda: _Connection(self, loop), self._gateway.host, self._gateway.port
-                )
-        except TimeoutError:
-            return f"no connection to {self._gateway} within {OPEN_TIMEOUT_S:g} s"
-        except OSError as error:
-            return f"cannot reach a gateway at {self._gateway}: {_cause(error)}"
-        try:
-            return await connection.ended
+            await self._open()
+            await self._ended
         finally:
-            connection.abandon()
+            if self._timer is not None:
+                self._timer.cancel()
+            await self._sink.close()
+            self.device.stopped()
+            await self.device.settle()
 
-    def _judge(self, ending: Refused | str) -> None:
-        is_first = self.counts.connects == 0
-        if isinstance(ending, Refused):
-            self.counts.refusals += 1
-            if not self._is_patient and (is_first or ending.is_lasting):
-                raise DeviceError(f"refused: {explain(ending.response)}")
-            if not self._is_down_said:
-                self.listener.refused(self.device, explain(ending.response))
-        elif is_first and not self._is_patient and ending.startswith(("cannot", "no connection")):
-            raise DeviceError(ending)
-        elif not self._is_down_said:
-            self.listener.disconnected(self.device, ending)
-        self._is_down_said = True
+    async def _open(self) -> None:
+        wait_s, attempts = BACKOFF_MIN_S, 0
+        while True:
+            try:
+                async with self._opening:
+                    await self._sink.open(self)
+            except LabError as error:
+                if not self._is_patient:
+                    raise self._failure or error from None
+                self._say_down(str(error))
+            else:
+                return
+            attempts += 1
+            jitter = self.device.rng.fork("open", attempts).uniform(0.5, 1.0)
+            await asyncio.sleep(wait_s * jitter)
+            wait_s = min(wait_s * 2, BACKOFF_MAX_S)
 
-    def accepted(self) -> None:
-        """The connection stands."""
+    # What the sink tells (`DevicePort`).
+
+    def connected(self) -> None:
+        """The gateway accepted the device."""
         self.counts.connects += 1
         self._is_down_said = False
-        self.listener.connected(self.device)
+        self.device.connected()
+        self.listener.connected(self.introduction)
+        now = asyncio.get_running_loop().time()
+        self._send_at(now + (self.first_after_s if self.counts.connects == 1 else _AT_ONCE))
 
-    def answered(self, status: bytes, command: bytes, latency_s: float) -> None:
-        """A status got its command: the connection is worth something."""
+    def disconnected(self, reason: str) -> None:
+        """The connection ended; the sink makes a new one."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.device.disconnected(reason)
+        self._say_down(reason)
+
+    def refused(self, response: int, explanation: str) -> None:
+        """The gateway does not want the device: the end, unless patient or a mere collision."""
+        self.counts.refusals += 1
+        is_first = self.counts.connects == 0
+        if not self._is_patient and (is_first or Refused(response).is_lasting):
+            self._failure = LabError(f"refused: {explanation}")
+            if not is_first and self._ended is not None and not self._ended.done():
+                self._ended.set_exception(self._failure)
+        elif not self._is_down_said:
+            self._is_down_said = True
+            self.listener.refused(self.introduction, explanation)
+
+    def answered(self, number: int, command: bytes, is_own: bool) -> None:  # noqa: FBT001  # as the port
+        """A status got its command."""
+        del number
+        if not is_own:
+            return
+        now = asyncio.get_running_loop().time()
         self.counts.answered += 1
-        self._backoff_s = BACKOFF_MIN_S
-        self.payloads.commanded(command)
-        self.listener.answered(self.device, status, command, latency_s)
+        self.device.answered(command)
+        self.listener.answered(
+            self.introduction, self.device.last_payload, command, now - self._sent_s
+        )
+        if self.is_done:
+            if self._ended is not None and not self._ended.done():
+                self._ended.set_result(None)
+            return
+        self._send_at(max(self._due_s + self.period_s, now))
 
-    def pushed(self, command: bytes) -> None:
+    def commanded(self, payload: bytes) -> None:
         """A command came unasked."""
         self.counts.pushed += 1
-        self.payloads.commanded(command)
-        self.listener.pushed(self.device, command)
+        self.device.commanded(payload)
+        self.listener.pushed(self.introduction, payload)
 
-    def next_status(self) -> bytes:
-        """The payload of the next attempt; every attempt has a number of its own."""
-        self.counts.sent += 1
-        return self.payloads.status(self.counts.sent)
+    def failed(self, number: int, reason: str) -> None:
+        """The next connection brings the next status."""
 
+    def _say_down(self, reason: str) -> None:
+        if not self._is_down_said:
+            self._is_down_said = True
+            self.listener.disconnected(self.introduction, reason)
 
-def _cause(error: OSError) -> str:
-    """A word of the system's; asyncio wraps it into "Connect call failed" and the address."""
-    if error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)
-    return error.strerror or str(error) or "connection failed"
-
-
-class _Connection(asyncio.Protocol):
-    """One TCP connection: drives the session by the transport's callbacks."""
-
-    def __init__(self, owner: VirtualDevice, loop: asyncio.AbstractEventLoop) -> None:
-        self.ended: asyncio.Future[Refused | str] = loop.create_future()
-        self._owner = owner
-        self._loop = loop
-        self._session = DeviceSession(owner.device)
-        self._transport: asyncio.Transport | None = None
-        self._status = b""
-        self._sent_at = 0.0
-        self._due_at: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._transport.write(self._session.connect_frame())
-        self._await_reply()
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            for event in self._session.receive(data):
-                self._react(event)
-        except RemoteProtocolError as error:
-            self._end(f"the gateway broke the protocol: {error}")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        what = "reset" if exc is not None else "closed"
-        when = {
-            Phase.CONNECTING: " without an answer to the connect (its log says why)",
-            Phase.AWAITING: " without an answer to the status (its log says why)",
-        }.get(self._session.phase, "")
-        self._end(f"{what} by the gateway{when}")
-
-    def abandon(self) -> None:
-        """Close at once, whatever is under way."""
-        self._end("closed")
-
-    def _react(self, event: Event) -> None:
-        owner, now = self._owner, self._loop.time()
-        match event:
-            case Accepted():
-                owner.accepted()
-                self._due_at = now + (owner.first_after_s if owner.counts.connects == 1 else 0.0)
-                self._set_timer(self._due_at, self._send)
-            case Refused():
-                self._end(event)
-            case Commanded(command, is_pushed=True):
-                owner.pushed(command)
-            case Commanded(command):
-                owner.answered(self._status, command, now - self._sent_at)
-                if owner.is_done:
-                    self._end("done")
-                    return
-                due_at = self._due_at if self._due_at is not None else now
-                self._due_at = max(due_at + owner.period_s, now)
-                self._set_timer(self._due_at, self._send)
+    def _send_at(self, due_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due_s = due_s
+        self._timer = asyncio.get_running_loop().call_at(due_s, self._send)
 
     def _send(self) -> None:
-        if self._transport is None or self._transport.is_closing():
-            return
-        self._status = self._owner.next_status()
-        self._sent_at = self._loop.time()
-        self._transport.write(self._session.status_frame(self._status))
-        self._await_reply()
+        if self._sink.can_publish and self.device.report_sample() == 0:
+            self._send_at(self._due_s + self.period_s)  # the sample failed: the device goes on
 
-    def _await_reply(self) -> None:
-        reason = f"no answer within {REPLY_TIMEOUT_S:g} s"
-        self._set_timer(self._loop.time() + REPLY_TIMEOUT_S, lambda: self._end(reason))
-
-    def _set_timer(self, at: float, action: Callable[[], None]) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(at, action)
-
-    def _end(self, ending: Refused | str) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._transport is not None:
-            self._transport.abort()
-        if not self.ended.done():
-            self.ended.set_result(ending)
+    def _publish(self, number: int, payload: bytes) -> None:
+        self.counts.sent += 1
+        self._sent_s = asyncio.get_running_loop().time()
+        self._sink.publish(number, payload)

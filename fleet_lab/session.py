@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, TypeAlias, assert_never
 
+from fleet_lab.frames import command_in, own_field, status_frame
 from module_gateway.protocol.errors import LocalProtocolError, Reason, RemoteProtocolError
 from module_gateway.protocol.framing import FrameDecoder
 from module_gateway.protocol.identity import Device
@@ -21,7 +22,6 @@ from module_gateway.protocol.internal import (
     DeviceConnectResponse,
     decode_server_message,
     encode_connect,
-    encode_status,
 )
 
 EXPLANATIONS: Final = {
@@ -90,15 +90,29 @@ class Phase(Enum):
     OVER = auto()
 
 
-class DeviceSession:
-    """One connection of one device, from its connect frame to its end."""
+_READY: Final = Phase.READY
+_AWAITING: Final = Phase.AWAITING
+"""Looked up for every status; a member of an enumeration is several times slower to find."""
+_REMEMBERED_BYTES: Final = 512
+"""Longer replies are read each time: a fleet must not hold them all in memory."""
 
-    __slots__ = ("_decoder", "device", "phase")
+
+class DeviceSession:
+    """One connection of one device, from its connect frame to its end.
+
+    What every status and every reply have in common is made once, and a reply that comes as one
+    whole frame is read by `take_command` without a decoder: a lab has thousands of these.
+    """
+
+    __slots__ = ("_command", "_decoder", "_own", "_reply", "device", "phase")
 
     def __init__(self, device: Device) -> None:
         self.device = device
         self.phase = Phase.CONNECTING
-        self._decoder = FrameDecoder()
+        self._decoder: FrameDecoder | None = None
+        self._own = own_field(device)
+        self._reply = b""
+        self._command = b""
 
     def connect_frame(self) -> bytes:
         """What to write first."""
@@ -110,10 +124,27 @@ class DeviceSession:
         Raises:
             LocalProtocolError: the gateway has not accepted yet or owes a command.
         """
-        if self.phase is not Phase.READY:
+        if self.phase is not _READY:
             raise LocalProtocolError(f"no status may be sent while {self.phase.name}")
-        self.phase = Phase.AWAITING
-        return encode_status(self.device, status)
+        self.phase = _AWAITING
+        return status_frame(self._own, status)
+
+    def take_command(self, chunk: bytes) -> bytes | None:
+        """The command, when the chunk is exactly the one reply that is awaited; else None.
+
+        None means nothing but "ask `receive`", which finds out what is the matter.
+        """
+        if self.phase is not _AWAITING or self._decoder is not None:
+            return None
+        if chunk == self._reply:  # a gateway repeats its last command (fleet-protocol 2.6)
+            self.phase = _READY
+            return self._command
+        command = command_in(self._own, chunk)
+        if command is not None:
+            self.phase = _READY
+            if len(chunk) <= _REMEMBERED_BYTES:
+                self._reply, self._command = bytes(chunk), command
+        return command
 
     def receive(self, chunk: bytes) -> Iterator[Event]:
         """Events of what the socket gave, in order.
@@ -121,11 +152,14 @@ class DeviceSession:
         Raises:
             RemoteProtocolError: the gateway broke the protocol; close the connection.
         """
-        self._decoder.receive(chunk)
+        decoder = self._decoder = self._decoder or FrameDecoder()
+        decoder.receive(chunk)
         while self.phase is not Phase.OVER:
-            frame = self._decoder.next_frame()
+            frame = decoder.next_frame()
             if frame is None:
-                return
+                break
+            if decoder.buffered_bytes == 0:
+                self._decoder = None
             yield self._step(decode_server_message(frame))
 
     def _step(self, message: DeviceConnectResponse | DeviceCommand) -> Event:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What `make setup` needs of the machine: a Python with venv, and Mosquitto if it can be had.
-# Usage: tools/prepare.sh venv FOLDER | mosquitto
+# `browser` is for the build machine: the tests of the report and of pages open them in Chromium.
+# Usage: tools/prepare.sh venv FOLDER | mosquitto | browser
 set -euo pipefail
 
 say() { printf '%s\n' "$*" >&2; }
@@ -60,11 +61,19 @@ find_mosquitto() {
     say "will carry the messages. Better, as root: apt install mosquitto"
 }
 
+find_browser() {
+    command -v chromium >/dev/null && command -v chromedriver >/dev/null && return
+    apt_install chromium chromium-driver && return
+    say "Chromium and its driver are not installed and cannot be installed from here: the tests that"
+    say "open pages in a browser are skipped. As root: apt install chromium chromium-driver"
+}
+
 case "${1:-}" in
     venv) make_venv "$2" ;;
     mosquitto) find_mosquitto ;;
+    browser) find_browser ;;
     *)
-        say "usage: $0 venv FOLDER | mosquitto"
+        say "usage: $0 venv FOLDER | mosquitto | browser"
         exit 2
         ;;
 esac

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from random import Random
 from typing import Any
 
 import pytest
 
 from fleet_lab.device import DeviceListener, VirtualDevice
+from fleet_lab.devices import api as lab
+from fleet_lab.devices.generators import Stream
 from module_gateway.protocol.identity import Device
 from module_gateway.runtime.settings import DEFAULT_MODULE_PATHS
 from tests.integration.stack import (
@@ -30,20 +31,20 @@ ECHO = 2000
 DRAIN_LIMIT_S = 60.0
 
 
-class Distinct:
+class Distinct(lab.Device):
     """Statuses that no other device and no other moment has; remembers them."""
 
-    def __init__(self, role: str, rng: Random) -> None:
-        self._role = role
-        self._rng = rng
+    def __init__(self, role: str, device_type: int) -> None:
+        options = {"module": ECHO, "device_type": device_type}
+        super().__init__(role, Stream(1, role), options)
         self.sent: list[bytes] = []
 
-    def status(self, number: int) -> bytes:
-        status = {"role": self._role, "n": number, "salt": self._rng.randbytes(16).hex()}
+    def sample(self) -> bytes:
+        status = {"role": self.role, "n": self.attempts + 1, "salt": f"{self.rng.word():016x}"}
         self.sent.append(json.dumps(status).encode())
         return self.sent[-1]
 
-    def commanded(self, command: bytes) -> None:
+    def on_command(self, payload: bytes) -> None:
         """The listener looks at it, together with its status."""
 
 
@@ -72,9 +73,8 @@ def fleet(gateway: Any, referee: Referee) -> dict[str, tuple[VirtualDevice, Dist
     opening = asyncio.Semaphore(50)
     for index in range(DEVICES):
         role = f"device_{index}"
-        payloads = Distinct(role, Random(index))
+        payloads = Distinct(role, index % 3)
         device = VirtualDevice(
-            Device.of(ECHO, index % 3, role),
             payloads,
             gateway=gateway,
             period_s=PERIOD_S,
@@ -134,8 +134,8 @@ async def test_500_devices_get_only_right_answers_and_all_of_it_arrives_upstream
             assert device.counts.answered == len(payloads.sent) == STATUSES
 
         await everybody_left(api)
-        for role, (device, payloads) in devices.items():
-            address = api.device(ECHO, device.device.identity.device_type, role)
+        for role, (_, payloads) in devices.items():
+            address = api.device(ECHO, payloads.device_type, role)
             folded, received = upstream_of(await api.get(f"{address}/history", limit=1000))
             assert received == payloads.sent[folded - 1 :], role
         assert await stack.stop() == 0

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from fleet_lab.device import VirtualDevice
+from fleet_lab.devices.builtin import Example
 from module_gateway.protocol.identity import Device
 from module_gateway.protocol.internal import encode_connect, encode_status
 from tests.brokers import free_port
@@ -79,22 +80,17 @@ async def flood_with_commands(api: ControlPlaneApi) -> None:
     assert set(await asyncio.gather(*fates)) == {"ok"}
 
 
-class Still:
+class Still(Example):
     """A device that always says the same."""
 
-    def status(self, number: int) -> bytes:
+    def sample(self) -> bytes:
         return b'{"pressed": false}'
-
-    def commanded(self, command: bytes) -> None:
-        """Nothing obeys."""
 
 
 @pytest.mark.timeout(120)
 async def test_O5_every_process_exports_its_counters() -> None:
     async with running_stack(demo_configuration(), "--demo") as stack:
-        slow = VirtualDevice(
-            Device.of(1000, 0, "slow"), Still(), gateway=stack.gateway, period_s=20.0
-        )
+        slow = VirtualDevice(Still("slow"), gateway=stack.gateway, period_s=20.0)
         running = asyncio.create_task(slow.run(), name="slow device")
         async with control_plane_api(stack) as api:
             await api.statuses(DEMO_ROLES, RECOVERY_LIMIT_S)

@@ -8,14 +8,12 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from random import Random
 
 import httpx
 import pytest
 
 from fleet_lab.device import VirtualDevice
-from fleet_lab.payloads import Transparent
-from module_gateway.protocol.identity import Device
+from fleet_lab.devices.builtin import Transparent
 from tests.brokers import MosquittoBroker
 from tests.integration.peer import ScriptedServer, scripted_server
 from tests.integration.stack import (
@@ -78,8 +76,7 @@ async def test_telemetry_is_back_after_a_kill_of_any_part_that_it_passes() -> No
 async def reporting_device(stack: Stack) -> AsyncIterator[VirtualDevice]:
     """A device that reports ten times a second, until the end of the context."""
     device = VirtualDevice(
-        Device.of(3, 0, "probe"),
-        Transparent(Random(1), 0),
+        Transparent("probe"),
         gateway=stack.gateway,
         period_s=0.1,
         is_patient=True,

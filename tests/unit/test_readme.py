@@ -16,6 +16,7 @@ import prometheus_client
 import pytest
 
 from fleet_lab import cli as fleet_lab
+from fleet_lab.files import load_experiment
 from module_gateway import cli as module_gateway
 from module_gateway.control_plane.api import PostedCommand, create_app
 from module_gateway.control_plane.server import ControlPlane
@@ -26,11 +27,13 @@ from module_gateway.runtime.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
-    "README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/migrate.md", "docs/operate.md",
+    "README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/lab.md", "docs/migrate.md",
+    "docs/operate.md",
 )  # fmt: skip
-MARKS = {"sh", "python", "json config", "text"}
+MARKS = {"sh", "python", "python run", "python test", "json config", "toml fleet", "text"}
 """sh: every command is checked against what it calls; python: stands in an example that a test
-runs; json config: is loaded; text: a picture."""
+runs; python run, python test: `tests/integration/test_page_examples.py` runs it; json config and
+toml fleet: is loaded; text: a picture."""
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 
@@ -86,6 +89,12 @@ def test_configurations_of_the_pages_are_accepted(page: str, text: str, tmp_path
     (tmp_path / "my.json").write_text(text)
     settings = load(tmp_path / "my.json")
     assert settings.external_connection.endpoints
+
+
+@pytest.mark.parametrize(("page", "text"), list(blocks("toml fleet")))
+def test_fleet_files_of_the_pages_are_accepted(page: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "my.toml").write_text(text)
+    assert load_experiment(tmp_path / "my.toml").checks
 
 
 def programs() -> set[str]:

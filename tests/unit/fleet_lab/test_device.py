@@ -3,12 +3,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from itertools import count
-from random import Random
 
 import pytest
 
-from fleet_lab.device import DeviceError, DeviceListener, Gateway, VirtualDevice
-from fleet_lab.payloads import CarAccessory
+from fleet_lab.device import DeviceListener, Gateway, VirtualDevice
+from fleet_lab.devices.builtin import CarAccessory
+from fleet_lab.devices.generators import Stream
+from fleet_lab.errors import LabError
 from module_gateway.protocol.identity import Device
 from module_gateway.protocol.internal import (
     ConnectResponseType,
@@ -59,9 +60,19 @@ class Recorder(DeviceListener):
 
 def virtual_device(at: Gateway, listener: DeviceListener | None = None, **plan: object):
     plan = {"period_s": 0.001, "statuses": 3, **plan}
-    return VirtualDevice(
-        DEVICE, CarAccessory(Random(1), 0), gateway=at, listener=listener, rng=Random(2), **plan
-    )
+    return VirtualDevice(car_accessory(), gateway=at, listener=listener, **plan)
+
+
+def car_accessory() -> CarAccessory:
+    return CarAccessory("left_button", Stream(1), {"name": "button", "priority": 2})
+
+
+def statuses_of(device: CarAccessory, count: int) -> list[bytes]:
+    sent: list[bytes] = []
+    device.attach(lambda _, payload: sent.append(payload))
+    for _ in range(count):
+        device.report_sample()
+    return sent
 
 
 async def test_sends_its_statuses_one_by_one_and_ends() -> None:
@@ -69,8 +80,7 @@ async def test_sends_its_statuses_one_by_one_and_ends() -> None:
     async with gateway() as at:
         device = virtual_device(at, recorder)
         await device.run()
-    reference = CarAccessory(Random(1), 0)
-    statuses = [reference.status(n) for n in (1, 2, 3)]
+    statuses = statuses_of(car_accessory(), 3)
     assert recorder.events == [
         ("connected", DEVICE),
         *(("answered", (status, status)) for status in statuses),
@@ -101,7 +111,7 @@ async def test_a_gateway_that_goes_away_is_said_once_and_found_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recorder, failed = Recorder(), asyncio.Event()
-    monkeypatch.setattr("fleet_lab.device._cause", lambda _: failed.set() or "refused")
+    monkeypatch.setattr("fleet_lab.sinks.fleet_protocol.cause", lambda _: failed.set() or "refused")
     async with gateway() as at:
         device = virtual_device(at, recorder, statuses=None)
         running = asyncio.create_task(device.run())
@@ -121,7 +131,7 @@ async def test_a_gateway_that_goes_away_is_said_once_and_found_again(
 @pytest.mark.parametrize("response", [1, 2, 3, 4, 9])
 async def test_a_refused_device_fails_with_one_line(response: int) -> None:
     async with gateway(lambda m: encode_connect_response(m.device, response)) as at:
-        with pytest.raises(DeviceError, match=r"^refused: [^\n]+$"):
+        with pytest.raises(LabError, match=r"^refused: [^\n]+$"):
             await virtual_device(at).run()
 
 
@@ -161,22 +171,32 @@ async def test_a_device_that_was_connected_outlasts_a_collision() -> None:
 async def test_an_unreachable_gateway_is_one_line_with_its_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    with pytest.raises(DeviceError, match=f"^cannot reach a gateway at 127.0.0.1:{port}: [^\n]+$"):
+    with pytest.raises(LabError, match=f"^cannot reach a gateway at 127.0.0.1:{port}: [^\n]+$"):
         await virtual_device(Gateway("127.0.0.1", port)).run()
 
 
-async def test_a_gateway_that_breaks_the_protocol_is_left() -> None:
-    recorder = Recorder()
+async def test_a_gateway_that_breaks_the_protocol_at_once_is_one_line() -> None:
     async with gateway(lambda m: encode_command(m.device, b"")) as at:
-        running = asyncio.create_task(virtual_device(at, recorder).run())
-        reason = await recorder.saw("disconnected")
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-    assert str(reason).startswith("the gateway broke the protocol: unexpected_message")
+        with pytest.raises(LabError, match=r"^the gateway broke the protocol: unexpected_message"):
+            await virtual_device(at).run()
+
+
+async def test_a_sample_that_fails_costs_one_status() -> None:
+    class Moody(CarAccessory):
+        def sample(self) -> dict[str, object]:
+            self.is_pressed = not self.is_pressed
+            if self.is_pressed:
+                raise RuntimeError("no")
+            return {"pressed": False}
+
+    async with gateway() as at:
+        device = VirtualDevice(Moody("m"), gateway=at, period_s=0.001, statuses=3)
+        await device.run()
+    assert (device.counts.answered, device.device.errors) == (3, 3)
 
 
 async def test_a_gateway_that_never_answers_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fleet_lab.device.REPLY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("fleet_lab.sinks.fleet_protocol.REPLY_TIMEOUT_S", 0.05)
     recorder = Recorder()
 
     def mute(message: DeviceConnect | DeviceStatus) -> bytes:

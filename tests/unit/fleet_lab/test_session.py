@@ -111,3 +111,31 @@ def test_a_gateway_that_breaks_the_protocol_is_caught(reply: bytes, reason: Reas
 def test_a_second_connect_response_is_caught() -> None:
     with pytest.raises(RemoteProtocolError, match="second"):
         list(accepted_session().receive(OK))
+
+
+def test_an_awaited_reply_is_taken_at_once() -> None:
+    session = accepted_session()
+    assert session.take_command(encode_command(DEVICE, b"go")) is None
+    session.status_frame(b"s")
+    assert session.take_command(encode_command(DEVICE, b"go")) == b"go"
+    session.status_frame(b"t")
+    assert list(session.receive(encode_command(DEVICE, b"on"))) == [Commanded(b"on", False)]
+
+
+def test_a_reply_after_half_a_frame_is_left_to_the_decoder() -> None:
+    session = accepted_session()
+    session.status_frame(b"s")
+    frame = encode_command(DEVICE, b"go")
+    assert list(session.receive(frame[:5])) == []
+    assert session.take_command(frame) is None
+    assert list(session.receive(frame[5:])) == [Commanded(b"go", is_pushed=False)]
+    session.status_frame(b"t")
+    assert session.take_command(frame) == b"go"
+
+
+def test_replies_that_repeat_change_or_grow_are_each_taken() -> None:
+    session = accepted_session()
+    for command in (b"a", b"a", b"b", b"c" * 2000, b"c" * 2000, b"b", b"", b""):
+        session.status_frame(b"s")
+        assert session.take_command(encode_command(DEVICE, command)) == command
+        assert session.phase is Phase.READY

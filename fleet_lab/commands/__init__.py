@@ -1,0 +1,1 @@
+"""The commands of `fleet-lab`, one file per group."""
