@@ -197,12 +197,12 @@ async def _run(args: argparse.Namespace, settings: Settings, state_dir: Path) ->
         if logging.format == "auto":
             logging = logging.model_copy(update={"format": "text"})
         configure(logging, NAME, TerminalStream(terminal, NAME))
+        stop = asyncio.Event()
+        install_signals(NAME, stop)
         log_configuration(settings)
         if args.demo:
             _say_left_out(settings)
         await _look_for_bus(composition)
-        stop = asyncio.Event()
-        install_signals(NAME, stop)
         supervisor = Supervisor(components, terminal)
 
         def ready() -> None:
