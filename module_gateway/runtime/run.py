@@ -29,6 +29,7 @@ from module_gateway.runtime.preflight import Obstacle, obstacles
 from module_gateway.runtime.process import (
     EXIT_CONFIG,
     EXIT_FAILED,
+    EXIT_OK,
     install_signals,
     log_configuration,
 )
@@ -95,6 +96,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_all.py") -> int:
     except AlreadyRunningError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_FAILED
+    except KeyboardInterrupt:  # before anything was started
+        return EXIT_OK
 
 
 def with_port(settings: Settings, port: int | None) -> Settings:
