@@ -17,13 +17,14 @@ COMPILE := $(PUBLIC) $(PY) -m piptools compile --quiet --generate-hashes --no-em
 .DEFAULT_GOAL := help
 
 help: ## list the targets
+	@echo "make run shows a whole gateway at work; make test checks everything. All targets:"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: mosquitto $(VENV)/run.stamp ## install what running needs (.venv, Mosquitto)
 
 setup-dev: mosquitto $(VENV)/dev.stamp ## install what developing needs as well
 
-run: setup ## run broker, gateway, control plane and three virtual devices
+run: setup ## run broker, gateway, control plane, three devices (ARGS="--port 9000")
 	@$(PY) run_all.py --demo $(ARGS)
 
 demo: setup-dev ## run devices against a gateway, take the control plane away, say what was lost
@@ -46,7 +47,7 @@ lock: setup-dev ## pin the newest allowed versions of all dependencies (ARGS=--u
 	@$(COMPILE) $(ARGS) --extra control-plane --extra lab --extra ray --extra dev \
 		--constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 
-bench: setup-dev ## measure
+bench: setup-dev ## measure throughput and latency on this machine
 	@$(PY) -m pytest benchmarks $(ARGS)
 
 conformance: setup-dev ## write docs/conformance.md from the names of the tests

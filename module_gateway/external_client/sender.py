@@ -21,6 +21,10 @@ from module_gateway.protocol.identity import Device, Identity
 FIRST_COUNTER: Final = 1
 """The existing external server ignores 0 in all but its first session (fleet-protocol 4.5)."""
 
+STALL_S: Final = 2.0
+"""A full window without any acknowledgement for so long lets one more status through: a control
+plane that was restarted learns of the session only from what it hears, and says so."""
+
 LAST_COUNTER: Final = 2**32 - 2
 """A session is renewed before its uint32 counter wraps to the ignored 0."""
 
@@ -56,6 +60,7 @@ class StatusSender:
         self._turns: deque[Identity] = deque()
         self._in_turns: set[Identity] = set()
         self._newest_acknowledged = 0
+        self._stalled_at: float | None = None
 
     @property
     def announced(self) -> tuple[Identity, ...]:
@@ -80,7 +85,7 @@ class StatusSender:
     @property
     def is_exhausted(self) -> bool:
         """No counter is left, and what was sent is settled."""
-        return self._next_counter > self._last_counter and not self._flights
+        return self._is_out_of_counters and not self._flights
 
     def is_announced(self, identity: Identity) -> bool:
         """Whether a Command for it may be forwarded (R13)."""
@@ -136,14 +141,20 @@ class StatusSender:
     def pump(self, now: float) -> list[Publish]:
         """Send what the window takes, one status per device in turn."""
         published: list[Publish] = []
-        while self._turns and self._has_room():
+        while self._turns and self._has_room(now):
             identity = self._turns.popleft()
             self._in_turns.discard(identity)
             status = self._send_next(identity, now)
             if status is not None:
                 published.append(status)
             self.offer(identity)
+        if self._turns and self._stalled_at is None:
+            self._stalled_at = now + STALL_S
         return published
+
+    def next_stall(self) -> float | None:
+        """When a full window that nobody acknowledges lets one more status through."""
+        return self._stalled_at if self._turns and not self._is_out_of_counters else None
 
     def acknowledge(self, counter: int) -> Flight | None:
         """Match a StatusResponse; None for a duplicate or an unknown counter."""
@@ -151,6 +162,7 @@ class StatusSender:
         if flight is None:
             return None
         self._newest_acknowledged = max(self._newest_acknowledged, counter)
+        self._stalled_at = None
         self._landed(flight)
         self._backlog.acknowledge(flight)
         self.offer(flight.identity)
@@ -196,9 +208,16 @@ class StatusSender:
 
     # How
 
-    def _has_room(self) -> bool:
-        used = len(self._flights) - self._probes
-        return used < self._window and self._next_counter <= self._last_counter
+    @property
+    def _is_out_of_counters(self) -> bool:
+        return self._next_counter > self._last_counter
+
+    def _has_room(self, now: float) -> bool:
+        if self._is_out_of_counters:
+            return False
+        if len(self._flights) - self._probes < self._window:
+            return True
+        return self._stalled_at is not None and now >= self._stalled_at
 
     def _landed(self, flight: Flight) -> None:
         self._joining.discard(flight.identity)
@@ -254,6 +273,7 @@ class StatusSender:
         carried = None if fold is not None else entry
         flight = Flight(counter, entry.identity, state, now, carried, is_probe)
         self._flights[counter] = flight
+        self._stalled_at = None
         self._backlog.fly(flight)
         return publish
 

@@ -118,9 +118,13 @@ class Session:
             case Phase.ENDED:
                 return None
             case Phase.RUNNING:
-                times = (self.sender.next_expiry(), self._desk.next_retry())
+                times = [
+                    self.sender.next_expiry(),
+                    self.sender.next_stall(),
+                    self._desk.next_retry(),
+                ]
             case _:
-                times = (self.deadline, self._desk.next_retry())
+                times = [self.deadline, self._desk.next_retry()]
         return min((each for each in times if each is not None), default=None)
 
     # What happens
@@ -213,6 +217,7 @@ class Session:
         match self.phase:
             case Phase.RUNNING:
                 effects += self._expire(now)
+                effects += self._pump(now)
             case Phase.ENDED:
                 pass
             case _ if now < self.deadline:

@@ -29,6 +29,7 @@ from module_gateway.runtime.preflight import Obstacle, obstacles
 from module_gateway.runtime.process import (
     EXIT_CONFIG,
     EXIT_FAILED,
+    EXIT_OK,
     install_signals,
     log_configuration,
 )
@@ -95,6 +96,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_all.py") -> int:
     except AlreadyRunningError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_FAILED
+    except KeyboardInterrupt:  # before anything was started
+        return EXIT_OK
 
 
 def with_port(settings: Settings, port: int | None) -> Settings:
@@ -197,12 +200,12 @@ async def _run(args: argparse.Namespace, settings: Settings, state_dir: Path) ->
         if logging.format == "auto":
             logging = logging.model_copy(update={"format": "text"})
         configure(logging, NAME, TerminalStream(terminal, NAME))
+        stop = asyncio.Event()
+        install_signals(NAME, stop)
         log_configuration(settings)
         if args.demo:
             _say_left_out(settings)
         await _look_for_bus(composition)
-        stop = asyncio.Event()
-        install_signals(NAME, stop)
         supervisor = Supervisor(components, terminal)
 
         def ready() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from module_gateway.external_client.backlog import Backlog
 from module_gateway.external_client.effects import Guest, Publish
 from module_gateway.external_client.entries import Entry
-from module_gateway.external_client.sender import StatusSender
+from module_gateway.external_client.sender import STALL_S, StatusSender
 from module_gateway.protocol.external import DeviceState, Status
 from tests.unit.external_client.world import MODULE, TraceModule, device
 
@@ -138,3 +138,37 @@ def test_disconnect_all_empties_the_announced_set() -> None:
     states = [each.state for each in statuses(sender.disconnect_all(0.0))]
     assert [DeviceState.DISCONNECT] * 2 == states
     assert () == sender.announced
+
+
+def test_full_window_that_stalls_lets_one_more_through_to_wake_a_restarted_peer() -> None:
+    sender, backlog = make(window=2)
+    sender.connect_guest(Guest(A, b""))
+    for sequence in range(1, 6):
+        add(sender, backlog, sequence)
+    assert 2 == len(sender.pump(0.0))
+    assert STALL_S == sender.next_stall()
+    assert [] == sender.pump(STALL_S - 0.1)
+    assert 1 == len(sender.pump(STALL_S))
+    assert 2 * STALL_S == sender.next_stall()
+    assert [] == sender.pump(STALL_S)
+
+
+def test_window_that_is_acknowledged_does_not_stall() -> None:
+    sender, backlog = make(window=2)
+    sender.connect_guest(Guest(A, b""))
+    for sequence in range(1, 6):
+        add(sender, backlog, sequence)
+    first = statuses(sender.pump(0.0))[0]
+    sender.acknowledge(first.counter)
+    assert 1 == len(sender.pump(1.5))
+    assert 1.5 + STALL_S == sender.next_stall()
+
+
+def test_session_without_counters_does_not_wait_for_a_stall() -> None:
+    sender, backlog = make(window=2, last_counter=2)
+    sender.connect_guest(Guest(A, b""))
+    for sequence in range(1, 6):
+        add(sender, backlog, sequence)
+    sender.pump(0.0)
+    assert sender.next_stall() is None
+    assert [] == sender.pump(STALL_S)

@@ -43,7 +43,11 @@ def test_what_is_not_there_is_nothing() -> None:
         ({"a": 9}, "whole", "step[0].a: expected a whole number from 1 to 3, got 9"),
         ({"a": True}, "whole", "step[0].a: expected a whole number from 1 to 3, got True"),
         ({"a": 10}, "duration", 'step[0].a: expected a duration such as "10s", got 10'),
-        ({"a": "10"}, "duration", "step[0].a: '10' is no duration up to 24h; write for example 250ms"),
+        (
+            {"a": "10"},
+            "duration",
+            "step[0].a: '10' is no duration up to 24h; write for example 250ms",
+        ),
         ({"a": 0}, "share", "step[0].a: expected a number above 0 and up to 1, got 0"),
         ({"a": "yes"}, "flag", "step[0].a: expected true or false, got 'yes'"),
         ({"a": 1}, "table", "step[0].a: expected a table, got 1"),

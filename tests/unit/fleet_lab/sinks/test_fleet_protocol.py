@@ -101,7 +101,10 @@ async def test_it_connects_again_after_the_gateway_closed() -> None:
         await sink.close()
     assert port.said == [
         ("connected",),
-        ("disconnected", "closed by the gateway without an answer to the status (its log says why)"),
+        (
+            "disconnected",
+            "closed by the gateway without an answer to the status (its log says why)",
+        ),
         ("connected",),
         ("answered", 2, b"two", True),
     ]
