@@ -19,6 +19,7 @@ from fleet_lab.fleets.spec import FleetSpec
 from fleet_lab.fleets.wire import Frame
 from fleet_lab.ledger.batch import replay
 from fleet_lab.links.conditions import Conditions, conditions_text
+from fleet_lab.links.meter import Meter
 from fleet_lab.recorder import Recorder
 
 TAKE_EVERY_S: Final = 0.1
@@ -96,6 +97,7 @@ class Shard:
     worker: WorkerPort
     indexes: set[int] = field(default_factory=set)
     counts: dict[str, Any] = field(default_factory=dict)
+    meters: list[Meter] = field(default_factory=list)
     poll: asyncio.Task[None] | None = None
 
 
@@ -122,6 +124,7 @@ class Coordinator:
         self._shards: dict[str, Shard] = {}
         self._past: dict[str, Any] = {}
         self._lag = Lag()
+        self._meters = (Meter(), Meter())
         self._started_s = 0.0
         self._load_from_s = 0.0
         self._links: list[tuple[Iterable[int] | None, str]] = []
@@ -154,6 +157,7 @@ class Coordinator:
             if isinstance(error, BaseException):
                 await self._start(shard, is_patient=True)
             self._watch(shard)
+        await self._take_all()
 
     async def stop(self) -> None:
         """End all devices, collect the last records, end all workers."""
@@ -180,6 +184,7 @@ class Coordinator:
         await self._ask_all("scale", fields)
         numbers = self._recorder.numbers
         await self._spread({index: numbers.get(index, 0) for index in range(old_size, size)})
+        await self._take_all()
 
     async def send(self, device_id: str, payload: bytes) -> None:
         """Give a device a command, wherever it runs.
@@ -219,6 +224,15 @@ class Coordinator:
             "workers": len(self._shards), "lost_workers": self.lost_workers,
             "events_dropped": self.events_dropped,
         }  # fmt: skip
+
+    @property
+    def meters(self) -> tuple[Meter, Meter]:
+        """What the links of all workers achieved: up, down."""
+        total = (Meter(), Meter())
+        for meters in (self._meters, *(shard.meters for shard in self._shards.values())):
+            for sum_, meter in zip(total, meters, strict=False):
+                sum_.merge(meter)
+        return total
 
     def places(self) -> list[dict[str, Any]]:
         """Worker, place and number of devices."""
@@ -264,9 +278,18 @@ class Coordinator:
                 return
             await asyncio.sleep(TAKE_EVERY_S)
 
+    async def _take_all(self) -> None:
+        """Bring the counts up to date; whoever does not answer is left to whoever watches it."""
+
+        async def take(shard: Shard) -> None:
+            self._took(shard, await self._ask(shard, "take", {}))
+
+        await asyncio.gather(*map(take, self._shards.values()), return_exceptions=True)
+
     def _took(self, shard: Shard, frame: Frame) -> None:
         fields, batch = frame
         shard.counts = fields["counts"]
+        shard.meters = [Meter.of_json(values) for values in fields["meters"]]
         self.events_dropped += replay(batch, self._recorder)
         for device_id, text in fields["problems"]:
             self._on_problem(device_id, text)
@@ -310,6 +333,8 @@ class Coordinator:
         del self._shards[shard.worker.name]
         self.lost_workers += 1
         _add_counts(self._past, self._lag, shard.counts, is_alive=False)
+        for sum_, meter in zip(self._meters, shard.meters, strict=False):
+            sum_.merge(meter)
         orphans = self._settle(shard)
         self._on_problem(shard.worker.name, f"worker lost ({reason}); its devices move")
         move = asyncio.get_running_loop().create_task(

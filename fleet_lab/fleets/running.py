@@ -113,9 +113,9 @@ class RunningFleet:
         return fleet
 
     @property
-    def meters(self) -> tuple[Meter, Meter] | None:
-        """What the links achieved, up and down; None where other processes know it."""
-        return None if self._engine is None else self._engine.meters
+    def meters(self) -> tuple[Meter, Meter]:
+        """What the links achieved so far: up, down."""
+        return self._running().meters
 
     @property
     def name(self) -> str:
