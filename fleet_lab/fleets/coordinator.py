@@ -9,11 +9,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from fleet_lab.errors import LabError
 from fleet_lab.fleets.board import LastNumbers
 from fleet_lab.fleets.lag import Lag
+from fleet_lab.fleets.ports import Placer, WorkerLostError, WorkerPort
 from fleet_lab.fleets.shard import deal, deal_to_least, to_ranges
 from fleet_lab.fleets.spec import FleetSpec
 from fleet_lab.fleets.wire import Frame
@@ -28,66 +29,6 @@ SILENCE_S: Final = 5.0
 CHANGE_TIMEOUT_S: Final = 600.0
 """Opening ten thousand devices over a slow link takes minutes; losing the worker ends it sooner."""
 REQUEST_TIMEOUT_S: Final = 10.0
-
-
-class WorkerLostError(Exception):
-    """The worker is gone; what it was asked has no answer."""
-
-
-class WorkerPort(Protocol):
-    """One worker, as its fleet sees it."""
-
-    @property
-    def name(self) -> str:
-        """Unique in the fleet."""
-        ...
-
-    @property
-    def place(self) -> str:
-        """Where it runs, for people: `pid 123` or a node."""
-        ...
-
-    async def request(self, what: str, fields: Mapping[str, Any]) -> Frame:
-        """Ask for one thing.
-
-        Raises:
-            WorkerLostError: the worker is gone.
-            LabError: it cannot do it.
-        """
-        ...
-
-    async def kill(self) -> None:
-        """Make sure that it runs no device any more; safe for one that is gone."""
-        ...
-
-    async def end(self) -> None:
-        """End it for good; safe for one that is gone."""
-        ...
-
-
-class Placer(Protocol):
-    """Makes workers."""
-
-    async def place(self, name: str) -> WorkerPort:
-        """Start one more."""
-        ...
-
-    async def revive(self, worker: WorkerPort) -> WorkerPort | None:
-        """The same worker in its next life, empty, perhaps at another place; None: it has none."""
-        ...
-
-    def last_number(self, index: int) -> int | None:
-        """The device's last attempt where that is known beyond what was recorded."""
-        ...
-
-    @property
-    def board(self) -> str | None:
-        """Path of the board that workers shall write, where they can."""
-        ...
-
-    async def close(self) -> None:
-        """Clean up when all workers have ended."""
-        ...
 
 
 @dataclass(slots=True)
@@ -182,6 +123,7 @@ class Coordinator:
             shard.indexes = {index for index in shard.indexes if index < size}
         fields = {"size": size, "elapsed_s": self._load_from_s}
         await self._ask_all("scale", fields)
+        await self._take_all()
         numbers = self._recorder.numbers
         await self._spread({index: numbers.get(index, 0) for index in range(old_size, size)})
         await self._take_all()
