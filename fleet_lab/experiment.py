@@ -70,11 +70,13 @@ class ExperimentRun:
                 await self._start(seen, running)
                 await self._play(seen)
                 end_s = time.monotonic()
-                counts = {name: fleet.counts() for name, fleet in self.fleets.items()}
+                results = [
+                    fleet_result(fleet.spec.resized(fleet.size), fleet.counts())
+                    for fleet in self.fleets.values()
+                ]
                 links = self._links()
             self._say("devices stopped; waiting for what is still under way")
             await seen.settle(SETTLE_S)
-        results = [fleet_result(self.fleets[name].spec, each) for name, each in counts.items()]
         return seen.result(about, end_s, experiment.checks, results, links)
 
     async def look(self) -> Sequence[FleetView]:
@@ -152,10 +154,7 @@ class ExperimentRun:
 
     def _links(self) -> list[LinkResult]:
         return [
-            row
-            for fleet in self.fleets.values()
-            if fleet.meters is not None
-            for row in link_results(fleet.spec, fleet.meters)
+            row for fleet in self.fleets.values() for row in link_results(fleet.spec, fleet.meters)
         ]
 
     def _broker(self) -> Broker | None:

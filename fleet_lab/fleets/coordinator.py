@@ -9,16 +9,18 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from fleet_lab.errors import LabError
 from fleet_lab.fleets.board import LastNumbers
 from fleet_lab.fleets.lag import Lag
+from fleet_lab.fleets.ports import Placer, WorkerLostError, WorkerPort
 from fleet_lab.fleets.shard import deal, deal_to_least, to_ranges
 from fleet_lab.fleets.spec import FleetSpec
 from fleet_lab.fleets.wire import Frame
 from fleet_lab.ledger.batch import replay
 from fleet_lab.links.conditions import Conditions, conditions_text
+from fleet_lab.links.meter import Meter
 from fleet_lab.recorder import Recorder
 
 TAKE_EVERY_S: Final = 0.1
@@ -29,66 +31,6 @@ CHANGE_TIMEOUT_S: Final = 600.0
 REQUEST_TIMEOUT_S: Final = 10.0
 
 
-class WorkerLostError(Exception):
-    """The worker is gone; what it was asked has no answer."""
-
-
-class WorkerPort(Protocol):
-    """One worker, as its fleet sees it."""
-
-    @property
-    def name(self) -> str:
-        """Unique in the fleet."""
-        ...
-
-    @property
-    def place(self) -> str:
-        """Where it runs, for people: `pid 123` or a node."""
-        ...
-
-    async def request(self, what: str, fields: Mapping[str, Any]) -> Frame:
-        """Ask for one thing.
-
-        Raises:
-            WorkerLostError: the worker is gone.
-            LabError: it cannot do it.
-        """
-        ...
-
-    async def kill(self) -> None:
-        """Make sure that it runs no device any more; safe for one that is gone."""
-        ...
-
-    async def end(self) -> None:
-        """End it for good; safe for one that is gone."""
-        ...
-
-
-class Placer(Protocol):
-    """Makes workers."""
-
-    async def place(self, name: str) -> WorkerPort:
-        """Start one more."""
-        ...
-
-    async def revive(self, worker: WorkerPort) -> WorkerPort | None:
-        """The same worker in its next life, empty, perhaps at another place; None: it has none."""
-        ...
-
-    def last_number(self, index: int) -> int | None:
-        """The device's last attempt where that is known beyond what was recorded."""
-        ...
-
-    @property
-    def board(self) -> str | None:
-        """Path of the board that workers shall write, where they can."""
-        ...
-
-    async def close(self) -> None:
-        """Clean up when all workers have ended."""
-        ...
-
-
 @dataclass(slots=True)
 class Shard:
     """One worker and what it holds."""
@@ -96,6 +38,7 @@ class Shard:
     worker: WorkerPort
     indexes: set[int] = field(default_factory=set)
     counts: dict[str, Any] = field(default_factory=dict)
+    meters: list[Meter] = field(default_factory=list)
     poll: asyncio.Task[None] | None = None
 
 
@@ -122,6 +65,7 @@ class Coordinator:
         self._shards: dict[str, Shard] = {}
         self._past: dict[str, Any] = {}
         self._lag = Lag()
+        self._meters = (Meter(), Meter())
         self._started_s = 0.0
         self._load_from_s = 0.0
         self._links: list[tuple[Iterable[int] | None, str]] = []
@@ -154,6 +98,7 @@ class Coordinator:
             if isinstance(error, BaseException):
                 await self._start(shard, is_patient=True)
             self._watch(shard)
+        await self._take_all()
 
     async def stop(self) -> None:
         """End all devices, collect the last records, end all workers."""
@@ -178,8 +123,10 @@ class Coordinator:
             shard.indexes = {index for index in shard.indexes if index < size}
         fields = {"size": size, "elapsed_s": self._load_from_s}
         await self._ask_all("scale", fields)
+        await self._take_all()
         numbers = self._recorder.numbers
         await self._spread({index: numbers.get(index, 0) for index in range(old_size, size)})
+        await self._take_all()
 
     async def send(self, device_id: str, payload: bytes) -> None:
         """Give a device a command, wherever it runs.
@@ -219,6 +166,15 @@ class Coordinator:
             "workers": len(self._shards), "lost_workers": self.lost_workers,
             "events_dropped": self.events_dropped,
         }  # fmt: skip
+
+    @property
+    def meters(self) -> tuple[Meter, Meter]:
+        """What the links of all workers achieved: up, down."""
+        total = (Meter(), Meter())
+        for meters in (self._meters, *(shard.meters for shard in self._shards.values())):
+            for sum_, meter in zip(total, meters, strict=False):
+                sum_.merge(meter)
+        return total
 
     def places(self) -> list[dict[str, Any]]:
         """Worker, place and number of devices."""
@@ -264,9 +220,18 @@ class Coordinator:
                 return
             await asyncio.sleep(TAKE_EVERY_S)
 
+    async def _take_all(self) -> None:
+        """Bring the counts up to date; whoever does not answer is left to whoever watches it."""
+
+        async def take(shard: Shard) -> None:
+            self._took(shard, await self._ask(shard, "take", {}))
+
+        await asyncio.gather(*map(take, self._shards.values()), return_exceptions=True)
+
     def _took(self, shard: Shard, frame: Frame) -> None:
         fields, batch = frame
         shard.counts = fields["counts"]
+        shard.meters = [Meter.of_json(values) for values in fields["meters"]]
         self.events_dropped += replay(batch, self._recorder)
         for device_id, text in fields["problems"]:
             self._on_problem(device_id, text)
@@ -310,6 +275,8 @@ class Coordinator:
         del self._shards[shard.worker.name]
         self.lost_workers += 1
         _add_counts(self._past, self._lag, shard.counts, is_alive=False)
+        for sum_, meter in zip(self._meters, shard.meters, strict=False):
+            sum_.merge(meter)
         orphans = self._settle(shard)
         self._on_problem(shard.worker.name, f"worker lost ({reason}); its devices move")
         move = asyncio.get_running_loop().create_task(

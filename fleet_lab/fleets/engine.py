@@ -68,6 +68,8 @@ class Engine:
         self._on_problem = on_problem
         self._load = fleet.the_load()
         self._runners: dict[int, Runner] = {}
+        self._attempts: dict[int, int] = {}
+        """Of devices that ended: should they come back, they count on."""
         self._opening: dict[int, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(OPENING_AT_ONCE)
         self._meters = (Meter(), Meter())
@@ -267,7 +269,7 @@ class Engine:
         for index in indexes:
             tried: asyncio.Future[None] = loop.create_future()
             first_tries.append(tried)
-            first = (attempts or {}).get(index, 0)
+            first = max((attempts or {}).get(index, 0), self._attempts.get(index, 0))
             self._opening[index] = loop.create_task(
                 self._live(index, first, tried), name=f"open {self.fleet.name}/{index + 1}"
             )
@@ -359,6 +361,7 @@ class Engine:
     async def _drop(self, index: int) -> None:
         runner = self._runners.pop(index, None)
         if runner is not None:
+            self._attempts[index] = runner.device.attempts
             await runner.end()
 
     async def _close(self, indexes: list[int]) -> None:

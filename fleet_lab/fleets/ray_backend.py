@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fleet_lab.errors import LabError, missing_extra
-from fleet_lab.fleets.coordinator import WorkerLostError, WorkerPort
+from fleet_lab.fleets.ports import WorkerLostError, WorkerPort
 from fleet_lab.fleets.service import ShardService
 from fleet_lab.fleets.wire import Frame
 

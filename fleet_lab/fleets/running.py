@@ -12,9 +12,10 @@ from typing import Any, Final
 from fleet_lab.devices.api import Device
 from fleet_lab.errors import EXIT_USAGE, LabError
 from fleet_lab.fleets.classes import MakeDevice
-from fleet_lab.fleets.coordinator import Coordinator, Placer
+from fleet_lab.fleets.coordinator import Coordinator
 from fleet_lab.fleets.engine import Engine, MakeSink
 from fleet_lab.fleets.lag import Lag
+from fleet_lab.fleets.ports import Placer
 from fleet_lab.fleets.spec import DEFAULT_SINK, FleetSpec, Member
 from fleet_lab.import_path import import_name
 from fleet_lab.links.conditions import Conditions, conditions_text, parse_conditions
@@ -113,9 +114,9 @@ class RunningFleet:
         return fleet
 
     @property
-    def meters(self) -> tuple[Meter, Meter] | None:
-        """What the links achieved, up and down; None where other processes know it."""
-        return None if self._engine is None else self._engine.meters
+    def meters(self) -> tuple[Meter, Meter]:
+        """What the links achieved so far: up, down."""
+        return self._running().meters
 
     @property
     def name(self) -> str:

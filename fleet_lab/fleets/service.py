@@ -129,7 +129,9 @@ class ShardService:
         engine = self._engine
         problems, self._problems = self._problems, []
         counts = engine.counts() if engine is not None and engine.is_started else {}
-        return {"counts": counts, "problems": problems}, self._batch.take()
+        meters = [meter.as_json() for meter in engine.meters] if engine is not None else []
+        taken = {"counts": counts, "problems": problems, "meters": meters}
+        return taken, self._batch.take()
 
     def _remember_problem(self, device_id: str, text: str) -> None:
         if len(self._problems) < MAX_PROBLEMS:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from fleet_lab.errors import LabError
 from fleet_lab.fleets.board import Board
-from fleet_lab.fleets.coordinator import WorkerLostError, WorkerPort
+from fleet_lab.fleets.ports import WorkerLostError, WorkerPort
 from fleet_lab.fleets.wire import Decoder, Frame, WireError, encode
 
 START_TIMEOUT_S: Final = 30.0

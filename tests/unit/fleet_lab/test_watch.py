@@ -59,7 +59,7 @@ def test_a_line_names_states_rates_latencies_and_troubles() -> None:
     assert line == (
         "01:05 cars: 9/10 connected, 0/s sent, 0/s answered, p50 1 ms, p99 20 ms, 2 closes"
     )
-    assert progress_line([], 0) == "00:00 no fleets"
+    assert progress_line([], 0) == "00:00 no devices"
 
 
 def test_a_script_gets_one_object_per_look() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from fleet_lab.errors import LabError
 from fleet_lab.fleets import coordinator as module
-from fleet_lab.fleets.coordinator import JUMP, Coordinator, WorkerLostError
+from fleet_lab.fleets.coordinator import JUMP, Coordinator
+from fleet_lab.fleets.ports import WorkerLostError
 from fleet_lab.fleets.service import ShardService
 from fleet_lab.fleets.spec import FleetSpec
 from fleet_lab.fleets.wire import Frame

@@ -154,6 +154,16 @@ async def test_scaling_opens_and_ends_devices_while_running() -> None:
         assert {0} == {event[1] for event in rig.recorder.named("sent")}
 
 
+async def test_a_device_that_comes_back_uses_no_number_twice() -> None:
+    async with Rig(fleet(2, Load.constant("200/s each"))) as rig:
+        await rig.recorder.saw("answered", 20)
+        await rig.engine.scale(1)
+        await rig.engine.scale(2)
+        await rig.recorder.saw("answered", 40)
+    sent = rig.recorder.named("sent")
+    assert len(sent) == len(set(sent))
+
+
 async def test_a_listed_fleet_cannot_grow() -> None:
     spec = fleet(1, members=(Member("left"),))
     async with Rig(spec) as rig:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from fleet_lab.fleets.timers import TimerHeap
 
 
@@ -71,3 +73,13 @@ async def test_closed_it_calls_nobody() -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert [] == called
+
+
+async def test_it_sleeps_a_millisecond_rather_than_spin(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, sleeps = asyncio.get_running_loop(), []
+    monkeypatch.setattr(loop, "call_later", lambda delay_s, _: sleeps.append(delay_s))
+    heap = TimerHeap(loop, Clock())
+    heap.at(100.2, lambda _: None)
+    heap._handle = None
+    heap.at(100.0001, lambda _: None)
+    assert [0.2, 0.001] == pytest.approx(sleeps)

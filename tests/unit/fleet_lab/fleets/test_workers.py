@@ -183,3 +183,17 @@ async def test_an_unreachable_gateway_is_said_once_and_leaves_no_process(
     for pid in rig.pids():
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+async def test_what_the_links_achieved_comes_from_all_workers(seen: tuple[int, Seen]) -> None:
+    rig = Rig(*seen, 2, 4, link="delay=20ms")
+    await rig.fleet.start()
+    await rig.recorder.saw("answered", 40)
+    # The meters come with the records, every tenth of a second.
+    await rig.recorder.saw("answered", len(rig.recorder.named("answered")) + 10)
+    up, down = (meter.achieved() for meter in rig.fleet.meters)
+    await rig.fleet.stop()
+    assert up.delay_p50_s is not None
+    assert down.delay_p50_s is not None
+    assert up.delay_p50_s >= 0.019
+    assert down.delay_p50_s >= 0.019
