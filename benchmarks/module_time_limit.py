@@ -8,7 +8,7 @@ from __future__ import annotations
 import timeit
 from contextlib import nullcontext
 
-from module_gateway.modules.car_accessory import CarAccessory
+from module_gateway.modules.car_accessory import CarAccessoryModule
 from module_gateway.modules.containment import ContainedModule
 from module_gateway.runtime.watchdog import TimeLimit
 
@@ -27,8 +27,8 @@ def best_us(module: ContainedModule) -> float:
 
 def main() -> None:
     """Print both and their ratio."""
-    free_us = best_us(ContainedModule(CarAccessory(), limit=nullcontext))
-    limited_us = best_us(ContainedModule(CarAccessory(), limit=TimeLimit(0.05)))
+    free_us = best_us(ContainedModule(CarAccessoryModule(), limit=nullcontext))
+    limited_us = best_us(ContainedModule(CarAccessoryModule(), limit=TimeLimit(0.05)))
     print(
         f"module call: {free_us:.2f} us free, {limited_us:.2f} us with a time limit, "
         f"ratio {limited_us / free_us:.1f}"
