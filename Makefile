@@ -4,6 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --quiet
 ARGS ?=
+BENCHMARKS ?= $(basename $(notdir $(filter-out benchmarks/__init__.py,$(wildcard benchmarks/*.py))))
 WORKERS ?= auto
 
 # The lock must hold what the public registry has, whatever this machine's pip is configured to use.
@@ -48,7 +49,7 @@ lock: setup-dev ## pin the newest allowed versions of all dependencies (ARGS=--u
 		--constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 
 bench: setup-dev ## measure throughput and latency on this machine
-	@$(PY) -m pytest benchmarks $(ARGS)
+	@for each in $(BENCHMARKS); do echo "== $$each" && $(PY) -m benchmarks.$$each || exit 1; done
 
 conformance: setup-dev ## write docs/conformance.md from the names of the tests
 	@$(PY) -m tests.conformance $(ARGS)

@@ -240,7 +240,10 @@ class DeviceConnection(asyncio.Protocol):
         level = logging.WARNING if is_wrong else logging.INFO
         event = "device_refused" if close.cause == bus_pb2.REFUSED else "device_closed"
         detail = clean_text(close.detail, MAX_DETAIL_CHARS) if close.detail else None
-        _log.log(level, event, **self._names(), reason=close.reason, detail=detail)
+        names = self._names()
+        if level == logging.INFO:  # said when it connected; the instance leads there
+            del names["peer"]
+        _log.log(level, event, **names, reason=close.reason, detail=detail)
         if self._transport is None:
             return
         if close.flushes:

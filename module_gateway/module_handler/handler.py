@@ -198,7 +198,9 @@ class ModuleHandler:
                 turn = self._decide()
                 if await self._commit(turn):
                     backoff_s = RETRY_MIN_S
-                    self._release(turn)
+                    self._send(turn)
+                    await asyncio.sleep(0)  # the link goes first: lines of a crowd take long
+                    self._record(turn)
                 else:
                     await self._pause(backoff_s)
                     backoff_s = min(2 * backoff_s, RETRY_MAX_S)
@@ -206,7 +208,6 @@ class ModuleHandler:
                         return
                 if not self._inbox:
                     break
-                await asyncio.sleep(0)  # let the link send and receive between two turns
             self._arm_timer()
 
     async def _catch_up(self) -> None:
@@ -242,11 +243,14 @@ class ModuleHandler:
         metrics.CHANGES.inc(len(turn.changes))
         return True
 
-    def _release(self, turn: Turn) -> None:
+    def _send(self, turn: Turn) -> None:
         """Now it is true: say it."""
         link = self._running_link
         for send in turn.sends:
             link.send(send.receiver, send.message)  # what the link refuses, it counts
+
+    def _record(self, turn: Turn) -> None:
+        """Count it and write it down."""
         for reason, times in turn.counts.items():
             metrics.DROPPED.labels(reason).inc(times)
         for note in turn.notes:

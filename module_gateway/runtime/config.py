@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from module_gateway.protocol.errors import ConfigError
 from module_gateway.runtime.config_errors import ConfigFileError, Location, key_text, problem
-from module_gateway.runtime.config_forms import VERSION_KEY, Draft, adapt
+from module_gateway.runtime.config_forms import FOREIGN_KEY, VERSION_KEY, Draft, adapt
 from module_gateway.runtime.config_rules import broken_rules, idle_settings
 from module_gateway.runtime.settings import Endpoint, ExternalConnection, Settings
 
@@ -71,6 +71,9 @@ def inspect(path: Path, *, needs_endpoints: bool = True) -> Inspection:
         return Inspection(str(path), None, (error,))
     draft = Draft(fields, path.absolute().parent)
     adapt(draft)
+    foreign = [item for item in draft.problems if item.where == FOREIGN_KEY]
+    if foreign:  # nothing else in it means what it seems to
+        return Inspection(str(path), None, tuple(foreign))
     settings, problems, skipped = _validate(draft)
     problems = [*draft.problems, *problems]
     if settings is not None:

@@ -17,6 +17,8 @@ from module_gateway.runtime.config_errors import nearest
 from module_gateway.runtime.log import LEVELS
 
 VERSION_KEY: Final = "config-version"
+FOREIGN_KEY: Final = "carId"
+"""Only files of the Python proof of concept have it."""
 OTHER_PROTOCOLS: Final = ("quic", "dummy")  # of the existing gateway
 PATH_KEYS: Final = ("ca-file", "client-cert", "client-key")
 
@@ -63,11 +65,11 @@ def adapt(draft: Draft) -> None:
 
 
 def _refuse_proof_of_concept(draft: Draft) -> None:
-    if "carId" in draft.fields:
+    if FOREIGN_KEY in draft.fields:
         draft.problems.append(
             ConfigError(
-                "carId",
-                got=draft.fields["carId"],
+                FOREIGN_KEY,
+                got=draft.fields[FOREIGN_KEY],
                 expected="the form of the existing gateway or ours",
                 hint="this file is of the Python proof of concept; see docs/migrate.md",
             )

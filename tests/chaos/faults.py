@@ -17,7 +17,8 @@ HANDLER: Final = "module_handler"
 BROKER: Final = "bus_broker"
 PARTS: Final = (HANDLER, "internal_server", "external_client", BROKER)
 LONGEST_PAUSE_S: Final = 5.0
-LONGEST_STANDSTILL_S: Final = 5.0
+LONGEST_STANDSTILL_S: Final = 9.0
+"""Beyond the silence of 4 s (R6) and what the broker waits for a keep-alive, 7.5 s."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,3 +59,23 @@ class Referee:
             if entry["error"] is not None:
                 seen.update(entry["error"]["data"])
         return {answer.number for answer in self.answered[role]} - seen
+
+    @staticmethod
+    def told_twice(history: list[dict[str, Any]]) -> set[int]:
+        """Numbers that count more than once at the control plane.
+
+        What has no position repeats the status of a device that is announced once more, and a
+        DISCONNECT repeats the last one if there is nothing new to say.
+        """
+        told: Counter[int] = Counter()
+        last = None
+        for entry in history:
+            number = entry["status"]["data"]["n"]
+            if entry["error"] is not None:
+                told.update(entry["error"]["data"])
+            elif entry["position"] is not None and (
+                entry["state"] != "disconnect" or number != last
+            ):
+                told[number] += 1
+            last = number
+        return {number for number, times in told.items() if times > 1}

@@ -119,15 +119,25 @@ def excused(referee: Referee, role: str, vandal: Vandal) -> list[Answered]:
 
 
 def tell(
-    referee: Referee, identity: Identity, missing: set[int], history: list[dict[str, Any]]
+    referee: Referee,
+    identity: Identity,
+    what: str,
+    numbers: set[int],
+    history: list[dict[str, Any]],
 ) -> str:
-    """Everything that is known about statuses that are missing upstream."""
+    """Everything that is known about the statuses of a device that went wrong upstream."""
     answered = [f"{a.number} at {a.at:.2f}" for a in referee.answered[identity.role]]
     upstream = [
         f"{entry['state']} {entry['status']['data']['n']} {entry['position']} {entry['error']}"
         for entry in history
     ]
-    lines = [f"{identity} misses {sorted(missing)}", "answered:", *answered, "upstream:", *upstream]
+    lines = [
+        f"{identity}: {what} {sorted(numbers)}",
+        "answered:",
+        *answered,
+        "upstream:",
+        *upstream,
+    ]
     return "\n".join(lines)
 
 
@@ -146,8 +156,10 @@ async def all_is_upstream(
             )
             if not missing:
                 break
-            assert time.monotonic() < deadline, tell(referee, identity, missing, history)
+            assert time.monotonic() < deadline, tell(referee, identity, "missing", missing, history)
             await asyncio.sleep(0.2)
+        twice = referee.told_twice(history)
+        assert not twice, tell(referee, identity, "twice", twice, history)
 
 
 async def metrics_of(stack: Stack, component: str) -> dict[str, float]:

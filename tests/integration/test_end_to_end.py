@@ -50,8 +50,8 @@ async def test_the_demo_shows_three_devices_takes_a_command_and_stops_cleanly() 
 @pytest.mark.timeout(120)
 async def test_what_the_demo_tells_people_to_type_works() -> None:
     async with running_stack(demo_configuration(), "--demo") as stack:
-        await stack.wait_for_line(lambda line: "Stop:" in line, COMMAND_LIMIT_S)
-        shown = "\n".join(stack.lines).split("Look:", 1)[1].split("Stop:")[0]
+        await stack.wait_for_line(lambda line: "Stop  " in line, COMMAND_LIMIT_S)
+        shown = "\n".join(stack.lines).split("  Page", 1)[1].split("  Stop")[0]
         async with control_plane_api(stack) as api:
             await api.statuses(DEMO_ROLES, AFTER_READY_LIMIT_S)
             urls = re.findall(r"curl (http\S+)", shown)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from module_gateway.bus import batch
 from module_gateway.bus.link import Address, Link
 from module_gateway.bus.memory import MemoryBroker
 from module_gateway.module_handler import metrics
@@ -313,6 +314,30 @@ async def test_messages_beyond_the_inbox_are_counted() -> None:
         handler.received(stage.server.link.address, too_many)
         await stage.register()
     assert before + 50_001 == dropped(Reason.QUEUE_FULL)
+
+
+async def test_answers_leave_before_anything_is_written_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    order: list[str] = []
+
+    class Recorder:
+        def __getattr__(self, _level: str) -> Callable[..., None]:
+            return lambda *words, **_fields: order.extend(map(str, words))
+
+    monkeypatch.setattr("module_gateway.module_handler.handler._log", Recorder())
+
+    def overhear(_topic: str, payload: bytes) -> bool:
+        order.extend(message.WhichOneof("body") or "" for message in batch.decode(payload)[1])
+        return False
+
+    async with staged() as stage:
+        stage.broker.loses = overhear
+        stage.server.say(speak.connect(1, A))
+        await stage.server.expect("connect_verdict")
+        while "device_connected" not in order:
+            await asyncio.sleep(0)
+    assert order.index("connect_verdict") < order.index("device_connected")
 
 
 async def test_peer_text_is_cleaned_before_it_is_logged(

@@ -465,6 +465,7 @@ def test_a_configuration_of_the_proof_of_concept_is_recognised(tmp_path: Path) -
     [problem] = problems_of(tmp_path, {"carId": "1", "vehicleName": "a", "endpoints": []})
 
     assert "docs/migrate.md" in problem
+    assert inspect(write(tmp_path, {"carId": "1", "company": "x"})).notices == ()
 
 
 def test_keys_that_start_with_a_number_are_read_as_the_existing_gateway_does(
