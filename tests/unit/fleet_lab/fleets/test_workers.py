@@ -96,7 +96,8 @@ async def test_records_of_all_workers_come_together(seen: tuple[int, Seen]) -> N
     sent = {event[1:3] for event in rig.recorder.named("sent")}
     answered = {event[1:3] for event in rig.recorder.named("answered")}
     assert answered <= sent
-    assert sum(map(len, seen[1].statuses.values())) == len(sent)
+    # The end may cut a status off on its way, so the gateway may have missed the last ones.
+    assert len(answered) <= sum(map(len, seen[1].statuses.values())) <= len(sent)
 
 
 async def test_a_killed_workers_devices_live_on_in_the_others(seen: tuple[int, Seen]) -> None:
