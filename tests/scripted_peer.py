@@ -94,6 +94,7 @@ class ScriptedPeer:
         self._arrived = asyncio.Event()
         self._client: aiomqtt.Client | None = None
         self._task: asyncio.Task[None] | None = None
+        self._is_killed = False
         self._session = ""
         self._devices: dict[Key, internal.Device] = {}
         self._command_counter = 0
@@ -115,11 +116,13 @@ class ScriptedPeer:
 
     def start(self) -> None:
         self.listening.clear()
+        self._is_killed = False
         self._task = asyncio.get_running_loop().create_task(self._run(), name="scripted-peer")
 
     async def kill(self) -> None:
         """Gone without a word, as after SIGKILL."""
         assert self._task is not None
+        self._is_killed = True
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
@@ -164,7 +167,7 @@ class ScriptedPeer:
         await self._client.publish(f"{self.company}/{self.vehicle}/{topic}", payload, qos=1)
 
     async def _run(self) -> None:
-        while True:
+        while not self._is_killed:  # aiomqtt may answer a cancellation with an error of its own
             try:
                 await self._connected()
             except aiomqtt.MqttError:

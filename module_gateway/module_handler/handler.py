@@ -45,10 +45,12 @@ RETRY_MAX_S: Final = 5.0
 """Between attempts on a store that fails. Devices meanwhile get no answer and come again."""
 
 LATE_S: Final = 0.05
-CATCH_UP_S: Final = 0.01
+CATCH_UP_TURNS: Final = 5
+CATCH_UP_TURN_S: Final = 0.002
 """A deadline that is found LATE_S after its time says that the process stood still: what arrived
 meanwhile waits in the sockets, an incumbent's proof of life perhaps (R3, R5). The link gets
-CATCH_UP_S, once per deadline, to read it first."""
+CATCH_UP_TURNS of the loop, once per deadline, to read it first: turns, because a process that
+stood still once may do so again at once, and time alone would pass without a read."""
 
 FIELD_CHARS: Final = 160
 NOTE_LEVELS: Final = {
@@ -215,7 +217,8 @@ class ModuleHandler:
         due = self._core.next_due()
         if due is not None and due != self._late_for and self._clock() - due > LATE_S:
             self._late_for = due
-            await asyncio.sleep(CATCH_UP_S)
+            for _ in range(CATCH_UP_TURNS):
+                await asyncio.sleep(CATCH_UP_TURN_S)
 
     def _decide(self) -> Turn:
         events = self._inbox.take()
