@@ -108,7 +108,7 @@ class ScriptedPeer:
 
     async def __aenter__(self) -> Self:
         self.start()
-        await asyncio.wait_for(self.listening.wait(), 10)
+        await asyncio.wait_for(self.listening.wait(), 30)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -132,9 +132,9 @@ class ScriptedPeer:
     async def restart(self) -> None:
         await self.kill()
         self.start()
-        await asyncio.wait_for(self.listening.wait(), 10)
+        await asyncio.wait_for(self.listening.wait(), 30)
 
-    async def until(self, condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    async def until(self, condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
         """Wait until something that happened makes `condition` true."""
         async with asyncio.timeout(timeout_s):
             while not condition():

@@ -22,7 +22,7 @@ from module_gateway.protocol.internal import (
 )
 from tests.brokers import MosquittoBroker, free_port
 
-LIMIT_S = 10.0
+LIMIT_S = 30.0
 
 
 class Peer(ABC):

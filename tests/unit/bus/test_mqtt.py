@@ -28,7 +28,7 @@ from tests.unit.bus.scripted_broker import (
     until_it_leaves,
 )
 
-PATIENCE_S = 20.0
+PATIENCE_S = 30.0
 TOPIC = "mg/1/server/1"
 
 
