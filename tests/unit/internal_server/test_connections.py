@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from module_gateway.bus.address import Address
 from module_gateway.internal_server import events as ev
-from module_gateway.internal_server.connections import PART_SIZE, HandlerPeer
+from module_gateway.internal_server.connections import LEAST_UNANSWERED, PART_SIZE, HandlerPeer
 from module_gateway.internal_server.session import DeviceSession, SessionRules
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.identity import Device
@@ -95,6 +95,52 @@ def test_a_handler_is_saturated_at_its_bound_until_half_is_answered():
     assert not handler.is_saturated
     handler.asked()
     assert handler.is_saturated
-    assert [handler.settled(), handler.settled()] == [False, True]
+    assert [handler.settled(was_slow=False), handler.settled(was_slow=False)] == [False, True]
     assert not handler.is_saturated
     assert handler.unanswered == 2
+
+
+def busy(handler: HandlerPeer, requests: int) -> HandlerPeer:
+    for _ in range(requests):
+        handler.asked()
+    return handler
+
+
+def test_a_slow_answer_halves_what_was_outstanding():
+    handler = busy(peer(bound=5000), 400)
+    handler.settled(was_slow=True)
+    assert handler.limit == 200
+
+
+def test_a_whole_round_of_slow_answers_halves_once():
+    handler = busy(peer(bound=5000), 400)
+    for _ in range(400):
+        handler.settled(was_slow=True)
+    assert handler.limit == 200
+    busy(handler, 200).settled(was_slow=True)
+    assert handler.limit == 100
+
+
+def test_the_slowest_handler_may_still_be_asked_something():
+    handler = peer(bound=5000)
+    for _ in range(20):
+        busy(handler, 1).settled(was_slow=True)
+    assert handler.limit == LEAST_UNANSWERED
+    small = busy(peer(bound=2), 1)
+    small.settled(was_slow=True)
+    assert small.limit == 2
+
+
+def test_answers_in_time_let_the_limit_grow_back_to_its_bound_while_it_is_needed():
+    handler = busy(peer(bound=100), 100)
+    for _ in range(100):
+        handler.settled(was_slow=True)
+    assert handler.limit == 50
+    busy(handler, 10).settled(was_slow=False)
+    assert handler.limit == 50, "nobody asked for more"
+    for _ in range(1000):
+        while not handler.is_saturated:
+            handler.asked()
+        while handler.is_saturated:
+            handler.settled(was_slow=False)
+    assert handler.limit == 100

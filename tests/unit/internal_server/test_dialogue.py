@@ -305,3 +305,75 @@ async def test_a_saturated_handler_holds_devices_back_until_it_answers():
             assert await client.answer() == DeviceCommand(client.device, expected)
         peers = here.server._dialogue._peers.values()
         assert [peer.unanswered for peer in peers] == [0]
+
+
+async def test_newcomers_of_a_saturated_handler_wait_their_turn_and_are_asked_about_then():
+    settings = settings_for_tests(unanswered_requests=2, reply_window_ms=3000)
+    async with site(settings) as here:
+        here.handler.verdict = lambda _request: None
+        clients = [await here.open(Device.of(1000, 0, f"role_{n}")) for n in range(5)]
+        for number, client in enumerate(clients, 1):
+            client.send(encode_connect(client.device))
+            dialogue = here.server._dialogue
+            async with asyncio.timeout(LIMIT_S):
+                while len(dialogue._asked) + len(dialogue._held) < number:
+                    await asyncio.sleep(0)
+        waiting = await here.handler.hear("connect_request", 2)
+        assert len(waiting) == 2
+        here.handler.verdict = lambda _request: 0
+        for request in waiting:
+            here.handler.tell(connect_verdict={"instance": request.instance, "response": 0})
+        for client in clients:
+            assert (await client.answer()).response == 0
+        asked = [r.device.deviceRole for r in here.handler.of("connect_request")]
+        assert asked == [client.device.identity.role for client in clients]
+
+
+async def test_a_handler_that_is_slow_is_asked_less_at_once():
+    async with site(settings_for_tests(unanswered_requests=100, reply_window_ms=100)) as here:
+        client = await here.connected()
+        (peer,) = here.server._dialogue._peers.values()
+        assert peer.limit == 100
+        here.handler.reply = lambda _request: None
+        client.send(encode_status(BUTTON, b"x"))
+        assert await client.rest() == b""
+        async with asyncio.timeout(LIMIT_S):
+            while peer.limit == 100:
+                await asyncio.sleep(0)
+
+
+async def test_the_time_of_a_probe_does_not_make_a_handler_slow():
+    async with site(settings_for_tests(unanswered_requests=100, reply_window_ms=1000)) as here:
+        here.handler.verdict = lambda _request: None
+        client = await here.open()
+        client.send(encode_connect(BUTTON))
+        (request,) = await here.handler.hear("connect_request")
+        verdict = {"instance": request.instance, "response": 0}
+        asyncio.get_running_loop().call_later(
+            0.6, lambda: here.handler.tell(connect_verdict=verdict)
+        )
+        assert (await client.answer()).response == 0
+        (peer,) = here.server._dialogue._peers.values()
+        assert (peer.limit, peer.unanswered) == (100, 0)
+
+
+async def test_R6_a_held_device_goes_on_behind_the_list_that_names_it():
+    settings = settings_for_tests(
+        {"heartbeat_ms": 20, "silence_ms": 5000}, unanswered_requests=2, reply_window_ms=1500
+    )
+    async with site(settings) as here:
+        devices = [Device.of(1000, 0, f"role_{n}") for n in range(4)]
+        clients = [await here.connected(device) for device in devices]
+        here.handler.reply = lambda _request: None
+        for client in clients:
+            client.send(encode_status(client.device, b"x"))
+        async with asyncio.timeout(LIMIT_S):
+            while len(here.server._dialogue._held) < 2:
+                await asyncio.sleep(0)
+        await here.handler.die()
+        reborn = await here.add_handler()
+        await reborn.hear("status_request", 2)
+        kinds = [kind for kind, _ in reborn.heard if kind != "live_digest"]
+        assert kinds == ["live_connections", "status_request", "status_request"]
+        (listed,) = reborn.of("live_connections")
+        assert len(listed.connections) == 4
