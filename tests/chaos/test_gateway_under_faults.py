@@ -1,7 +1,7 @@
 """Devices and processes misbehave together, by chance: the promises hold all the same.
 
-The seed is always the same, and chosen by chance under
-`MODULE_GATEWAY_TEST_EXPLORE`. It is printed; `MODULE_GATEWAY_CHAOS_SEED` repeats it, as far as processes can repeat.
+The seed is always the same, and chosen by chance under `MODULE_GATEWAY_TEST_EXPLORE`. It is
+printed; `MODULE_GATEWAY_CHAOS_SEED` repeats it, as far as processes can repeat.
 """
 
 from __future__ import annotations
