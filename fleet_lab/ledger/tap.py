@@ -111,6 +111,7 @@ class MqttTap:
         self._heard = heard
         base = f"{company}/{vehicle}"
         self._topics = [(f"{base}/{level}", 1) for level in (FROM_GATEWAY, TO_GATEWAY)]
+        self._is_stopped = False
         self.decoder = TapDecoder()
         self.breaks = 0
         """How often the connection to the broker was lost: what went by meanwhile was not seen."""
@@ -122,18 +123,20 @@ class MqttTap:
         Raises:
             LabError: the broker is not there.
         """
+        self._is_stopped = False
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         task = asyncio.create_task(self._run(ready), name="tap")
         try:
             await ready
             yield self
         finally:
+            self._is_stopped = True
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
 
     async def _run(self, ready: asyncio.Future[None]) -> None:
-        while True:
+        while not self._is_stopped:  # aiomqtt may answer a cancellation with an error of its own
             try:
                 await self._listen(ready)
             except aiomqtt.MqttError as error:

@@ -93,6 +93,8 @@ class SessionSink(Sink):
         ends = 0
         while True:
             reason = await self._live_once(port)
+            if self._port is None:
+                return  # closed: a library may answer the cancellation with an error of its own
             if self._first is not None and not self._first.done():
                 self._first.set_exception(LostError(reason))
                 return
