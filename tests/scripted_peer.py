@@ -123,9 +123,9 @@ class ScriptedPeer:
         """Gone without a word, as after SIGKILL."""
         assert self._task is not None
         self._is_killed = True
-        self._task.cancel()
+        await _end(self._task)
         with suppress(asyncio.CancelledError):
-            await self._task
+            self._task.result()
         self.is_running = False
         self._session, self._client = "", None
 
@@ -198,8 +198,7 @@ class ScriptedPeer:
                 for each in done:
                     each.result()
             finally:
-                for each in (reader, serving):
-                    each.cancel()
+                await _end(reader, serving)
                 await asyncio.gather(reader, serving, return_exceptions=True)
 
     async def _read(self, client: aiomqtt.Client) -> None:
@@ -426,6 +425,19 @@ class ScriptedPeer:
         command.deviceCommand.commandData = payload
         await self.send(message)
         return number
+
+
+async def _end(*tasks: asyncio.Task[None]) -> None:
+    """Cancel them until they have ended.
+
+    `asyncio.wait_for` of Python 3.11, which aiomqtt uses, swallows a cancellation that comes
+    together with what it waits for; the peer would then live for ever.
+    """
+    left = set(tasks)
+    while left:
+        for each in left:
+            each.cancel()
+        _, left = await asyncio.wait(left, timeout=0.1)
 
 
 async def _bury(client: aiomqtt.Client) -> None:

@@ -14,6 +14,7 @@ from typing import Final
 
 import aiomqtt
 
+from fleet_lab.cancelling import cancel_all
 from fleet_lab.errors import LabError
 from fleet_lab.ledger.events import Accepted, Acknowledged, Opened, TapEvent, Upstream
 from fleet_lab.ledger.rules import read_label
@@ -131,7 +132,7 @@ class MqttTap:
             yield self
         finally:
             self._is_stopped = True
-            task.cancel()
+            await cancel_all(task)
             with suppress(asyncio.CancelledError):
                 await task
 
