@@ -10,7 +10,7 @@ async def test_all_have_ended_also_those_that_swallow_a_cancellation() -> None:
 
     async def swallowing() -> None:
         nonlocal swallowed
-        while swallowed < 2:
+        while swallowed < 1:
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
