@@ -6,7 +6,7 @@ import asyncio
 import socket
 import time
 
-from module_gateway.internal_server import connections
+from module_gateway.internal_server import connections, dialogue
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.identity import Device
@@ -308,15 +308,17 @@ async def test_a_saturated_handler_holds_devices_back_until_it_answers():
 
 
 async def test_newcomers_of_a_saturated_handler_wait_their_turn_and_are_asked_about_then():
-    settings = settings_for_tests(unanswered_requests=2, reply_window_ms=3000)
+    settings = settings_for_tests(
+        unanswered_requests=2, reply_window_ms=20_000, connect_deadline_ms=60_000
+    )
     async with site(settings) as here:
         here.handler.verdict = lambda _request: None
         clients = [await here.open(Device.of(1000, 0, f"role_{n}")) for n in range(5)]
         for number, client in enumerate(clients, 1):
             client.send(encode_connect(client.device))
-            dialogue = here.server._dialogue
+            own = here.server._dialogue
             async with asyncio.timeout(LIMIT_S):
-                while len(dialogue._asked) + len(dialogue._held) < number:
+                while len(own._asked) + len(own._held) < number:
                     await asyncio.sleep(0)
         waiting = await here.handler.hear("connect_request", 2)
         assert len(waiting) == 2
@@ -330,7 +332,7 @@ async def test_newcomers_of_a_saturated_handler_wait_their_turn_and_are_asked_ab
 
 
 async def test_a_handler_that_is_slow_is_asked_less_at_once():
-    async with site(settings_for_tests(unanswered_requests=100, reply_window_ms=100)) as here:
+    async with site(settings_for_tests(unanswered_requests=100)) as here:
         client = await here.connected()
         (peer,) = here.server._dialogue._peers.values()
         assert peer.limit == 100
@@ -342,15 +344,16 @@ async def test_a_handler_that_is_slow_is_asked_less_at_once():
                 await asyncio.sleep(0)
 
 
-async def test_the_time_of_a_probe_does_not_make_a_handler_slow():
-    async with site(settings_for_tests(unanswered_requests=100, reply_window_ms=1000)) as here:
+async def test_the_time_of_a_probe_does_not_make_a_handler_slow(monkeypatch):
+    monkeypatch.setattr(dialogue, "SLOW_STATUS", 0.02)
+    async with site(settings_for_tests(unanswered_requests=100, reply_window_ms=20_000)) as here:
         here.handler.verdict = lambda _request: None
         client = await here.open()
         client.send(encode_connect(BUTTON))
         (request,) = await here.handler.hear("connect_request")
         verdict = {"instance": request.instance, "response": 0}
         asyncio.get_running_loop().call_later(
-            0.6, lambda: here.handler.tell(connect_verdict=verdict)
+            0.5, lambda: here.handler.tell(connect_verdict=verdict)
         )
         assert (await client.answer()).response == 0
         (peer,) = here.server._dialogue._peers.values()
@@ -359,7 +362,7 @@ async def test_the_time_of_a_probe_does_not_make_a_handler_slow():
 
 async def test_R6_a_held_device_goes_on_behind_the_list_that_names_it():
     settings = settings_for_tests(
-        {"heartbeat_ms": 20, "silence_ms": 5000}, unanswered_requests=2, reply_window_ms=1500
+        {"heartbeat_ms": 20, "silence_ms": 20_000}, unanswered_requests=2, reply_window_ms=20_000
     )
     async with site(settings) as here:
         devices = [Device.of(1000, 0, f"role_{n}") for n in range(4)]
