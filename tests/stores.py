@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from module_gateway.module_handler.store import Change, Store, StoredState
+from module_gateway.module_handler.store import Change, Page, Query, Store, StoredState
 from module_gateway.protocol.errors import StoreError
 
 
@@ -39,6 +39,12 @@ class FailingStore:
             self.fails_loads -= 1
             raise StoreError("told to fail to load")
         return await self._store.load()
+
+    async def read(self, query: Query) -> Page:
+        return await self._store.read(query)
+
+    async def close(self) -> None:
+        await self._store.close()
 
     async def commit(self, changes: Sequence[Change]) -> None:
         self.commits.append(tuple(changes))

@@ -15,6 +15,7 @@ from module_gateway.bus.address import Address
 from module_gateway.module_handler.clients import Clients
 from module_gateway.module_handler.connections import ConnectionLimits, Connections
 from module_gateway.module_handler.devices import DeviceLimits, Devices
+from module_gateway.module_handler.outbox import Entry
 from module_gateway.module_handler.registration import DeviceModule
 from module_gateway.module_handler.roster import Seat, Standing
 from module_gateway.module_handler.store import (
@@ -92,6 +93,7 @@ class Core:
         store_id: int,
         state: StoredState,
         now: float,
+        entries: Sequence[Entry] = (),
     ) -> None:
         """Begin where the store left off.
 
@@ -101,6 +103,7 @@ class Core:
             store_id: of the store that `state` comes from.
             state: everything that was committed.
             now: monotonic seconds.
+            entries: all entries of the outbox, in order of their numbers.
         """
         self._modules = modules
         self._upstream = Upstream(limits.upstream, modules, store_id)
@@ -109,6 +112,7 @@ class Core:
         self._connections = Connections(limits.connections, modules, self._devices, owed)
         clients = Clients(self._upstream, self._devices, self._connections.holder)
         self._readers: Final = {SERVER: self._connections.readers, CLIENT: clients.readers}
+        self._upstream.restore(state, entries)
         self._restore(state, now)
 
     # Questions
@@ -208,7 +212,6 @@ class Core:
             turn.changes.append(DeviceStored(identity, holder, registration, parked))
 
     def _restore(self, state: StoredState, now: float) -> None:
-        self._upstream.restore(state)
         seats = []
         for stored in state.devices:
             if stored.identity.module not in self._modules:

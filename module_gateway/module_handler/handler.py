@@ -27,7 +27,7 @@ from module_gateway.module_handler.core import (
 )
 from module_gateway.module_handler.inbox import Inbox
 from module_gateway.module_handler.limits import limits_of
-from module_gateway.module_handler.store import MemoryStore, Store
+from module_gateway.module_handler.store import LogQuery, MemoryStore, Store
 from module_gateway.module_handler.turn import Turn
 from module_gateway.modules.containment import ContainedModule
 from module_gateway.protocol import bus_pb2
@@ -290,9 +290,15 @@ class ModuleHandler:
 
     async def _load(self) -> Core:
         state = await self._store.load()
-        _log.info("state_loaded", devices=len(state.devices), entries=len(state.entries))
+        entries = [
+            entry
+            for log in state.logs
+            for entry in (await self._store.read(LogQuery(log.identity, 2**31))).entries
+        ]
+        entries.sort(key=lambda entry: entry.sequence)
+        _log.info("state_loaded", devices=len(state.devices), entries=len(entries))
         store_id = self._store.store_id
-        return Core(self._limits, self._modules, store_id, state, self._clock())
+        return Core(self._limits, self._modules, store_id, state, self._clock(), entries)
 
     async def _pause(self, pause_s: float) -> None:
         """Leave a failing store alone for a while, unless the process is to stop."""

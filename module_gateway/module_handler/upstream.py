@@ -14,7 +14,7 @@ from module_gateway.module_handler import wire
 from module_gateway.module_handler.aggregator import Publication
 from module_gateway.module_handler.command_log import CommandLog, Verdict
 from module_gateway.module_handler.delivery import Lease, Numbered, Window
-from module_gateway.module_handler.outbox import Bounds, ErrorAggregation, Outbox
+from module_gateway.module_handler.outbox import Bounds, Entry, ErrorAggregation, Outbox
 from module_gateway.module_handler.store import (
     EntriesFolded,
     EntriesTrimmed,
@@ -50,12 +50,12 @@ class Upstream:
         self._by_module: dict[int, Lease] = {}
         self._logs: dict[int, CommandLog] = {}
 
-    def restore(self, state: StoredState) -> None:
+    def restore(self, state: StoredState, entries: Iterable[Entry]) -> None:
         """Take over what the store remembers. Only for a new object.
 
         What was open when it was written may have reached the control plane since.
         """
-        self.outbox.restore(state.entries, state.last_sequence)
+        self.outbox.restore(entries, state.last_sequence)
         for stored in state.leases:
             lease = self._make_lease(stored.endpoint, stored.epoch, stored.modules)
             lease.is_exposed = stored.is_exposed

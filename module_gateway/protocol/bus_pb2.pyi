@@ -27,6 +27,12 @@ class EndCause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SHUTDOWN: _ClassVar[EndCause]
     LOST: _ClassVar[EndCause]
     SEQUENCE_GAP: _ClassVar[EndCause]
+
+class Lane(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FOLDED: _ClassVar[Lane]
+    REPLAYED: _ClassVar[Lane]
+    LIVE: _ClassVar[Lane]
 UNKNOWN: Kind
 INTERNAL_SERVER: Kind
 MODULE_HANDLER: Kind
@@ -41,6 +47,9 @@ STATUS_INVALID: EndCause
 SHUTDOWN: EndCause
 LOST: EndCause
 SEQUENCE_GAP: EndCause
+FOLDED: Lane
+REPLAYED: Lane
+LIVE: Lane
 
 class Batch(_message.Message):
     __slots__ = ("version", "sender_kind", "sender_boot_id", "messages")
@@ -251,26 +260,30 @@ class Lease(_message.Message):
     def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., modules: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class DeliveryReceipt(_message.Message):
-    __slots__ = ("endpoint", "epoch", "delivery")
+    __slots__ = ("endpoint", "epoch", "delivery", "lane")
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     DELIVERY_FIELD_NUMBER: _ClassVar[int]
+    LANE_FIELD_NUMBER: _ClassVar[int]
     endpoint: int
     epoch: int
     delivery: int
-    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., delivery: _Optional[int] = ...) -> None: ...
+    lane: Lane
+    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., delivery: _Optional[int] = ..., lane: _Optional[_Union[Lane, str]] = ...) -> None: ...
 
 class OutboxAck(_message.Message):
-    __slots__ = ("endpoint", "epoch", "device", "sequence")
+    __slots__ = ("endpoint", "epoch", "device", "sequence", "first_sequence")
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     endpoint: int
     epoch: int
     device: _internal_protocol_pb2.Device
     sequence: int
-    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., device: _Optional[_Union[_internal_protocol_pb2.Device, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
+    first_sequence: int
+    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., device: _Optional[_Union[_internal_protocol_pb2.Device, _Mapping]] = ..., sequence: _Optional[int] = ..., first_sequence: _Optional[int] = ...) -> None: ...
 
 class CommandForward(_message.Message):
     __slots__ = ("endpoint", "epoch", "session", "counter", "device", "command")
@@ -299,7 +312,7 @@ class SnapshotRequest(_message.Message):
     def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., request: _Optional[int] = ...) -> None: ...
 
 class SessionPhase(_message.Message):
-    __slots__ = ("endpoint", "epoch", "phase", "session")
+    __slots__ = ("endpoint", "epoch", "phase", "session", "splits_live")
     class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         OFFLINE: _ClassVar[SessionPhase.Phase]
@@ -310,11 +323,13 @@ class SessionPhase(_message.Message):
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
+    SPLITS_LIVE_FIELD_NUMBER: _ClassVar[int]
     endpoint: int
     epoch: int
     phase: SessionPhase.Phase
     session: int
-    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., phase: _Optional[_Union[SessionPhase.Phase, str]] = ..., session: _Optional[int] = ...) -> None: ...
+    splits_live: bool
+    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., phase: _Optional[_Union[SessionPhase.Phase, str]] = ..., session: _Optional[int] = ..., splits_live: _Optional[bool] = ...) -> None: ...
 
 class LeaseGranted(_message.Message):
     __slots__ = ("endpoint", "epoch", "store_id")
@@ -362,7 +377,7 @@ class Snapshot(_message.Message):
     def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., request: _Optional[int] = ..., registered: _Optional[_Iterable[_Union[Snapshot.Registered, _Mapping]]] = ..., is_first: _Optional[bool] = ..., is_last: _Optional[bool] = ...) -> None: ...
 
 class Delivery(_message.Message):
-    __slots__ = ("endpoint", "epoch", "delivery", "sequence", "device", "status", "ends_registration", "is_repeat", "error", "time_unix_ms", "first_sequence")
+    __slots__ = ("endpoint", "epoch", "delivery", "sequence", "device", "status", "ends_registration", "is_repeat", "error", "time_unix_ms", "first_sequence", "lane")
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     DELIVERY_FIELD_NUMBER: _ClassVar[int]
@@ -374,6 +389,7 @@ class Delivery(_message.Message):
     ERROR_FIELD_NUMBER: _ClassVar[int]
     TIME_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    LANE_FIELD_NUMBER: _ClassVar[int]
     endpoint: int
     epoch: int
     delivery: int
@@ -385,7 +401,8 @@ class Delivery(_message.Message):
     error: bytes
     time_unix_ms: int
     first_sequence: int
-    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., delivery: _Optional[int] = ..., sequence: _Optional[int] = ..., device: _Optional[_Union[_internal_protocol_pb2.Device, _Mapping]] = ..., status: _Optional[bytes] = ..., ends_registration: _Optional[bool] = ..., is_repeat: _Optional[bool] = ..., error: _Optional[bytes] = ..., time_unix_ms: _Optional[int] = ..., first_sequence: _Optional[int] = ...) -> None: ...
+    lane: Lane
+    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., delivery: _Optional[int] = ..., sequence: _Optional[int] = ..., device: _Optional[_Union[_internal_protocol_pb2.Device, _Mapping]] = ..., status: _Optional[bytes] = ..., ends_registration: _Optional[bool] = ..., is_repeat: _Optional[bool] = ..., error: _Optional[bytes] = ..., time_unix_ms: _Optional[int] = ..., first_sequence: _Optional[int] = ..., lane: _Optional[_Union[Lane, str]] = ...) -> None: ...
 
 class CommandVerdict(_message.Message):
     __slots__ = ("endpoint", "epoch", "session", "counter", "response")

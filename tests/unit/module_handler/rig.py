@@ -11,7 +11,7 @@ from module_gateway.module_handler.core import Core, CoreLimits, Event, Heard
 from module_gateway.module_handler.delivery import Window
 from module_gateway.module_handler.devices import DeviceLimits
 from module_gateway.module_handler.outbox import Bounds
-from module_gateway.module_handler.store import MemoryStore
+from module_gateway.module_handler.store import LogQuery, MemoryStore
 from module_gateway.module_handler.turn import Turn
 from module_gateway.module_handler.upstream import UpstreamLimits
 from module_gateway.protocol import bus_pb2
@@ -232,8 +232,7 @@ class Rig:
 
     def outbox(self, who: Device) -> list[Any]:
         """The committed entries of a device."""
-        state = at_once(self.store.load())
-        return [entry for entry in state.entries if entry.device.identity == who.identity]
+        return list(at_once(self.store.read(LogQuery(who.identity, 2**31))).entries)
 
 
 def bodies(turn: Turn, kind: str) -> list[Any]:
