@@ -425,7 +425,7 @@ class CommandVerdict(_message.Message):
     def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., session: _Optional[int] = ..., counter: _Optional[int] = ..., response: _Optional[int] = ...) -> None: ...
 
 class BufferRequest(_message.Message):
-    __slots__ = ("store_id", "request", "purge", "returned", "repair")
+    __slots__ = ("store_id", "request", "purge", "returned", "what")
     class Stretch(_message.Message):
         __slots__ = ("device", "first_sequence", "last_sequence")
         DEVICE_FIELD_NUMBER: _ClassVar[int]
@@ -456,13 +456,13 @@ class BufferRequest(_message.Message):
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     PURGE_FIELD_NUMBER: _ClassVar[int]
     RETURNED_FIELD_NUMBER: _ClassVar[int]
-    REPAIR_FIELD_NUMBER: _ClassVar[int]
+    WHAT_FIELD_NUMBER: _ClassVar[int]
     store_id: int
     request: int
     purge: _containers.RepeatedCompositeFieldContainer[BufferRequest.Stretch]
     returned: _containers.RepeatedCompositeFieldContainer[BufferRequest.Return]
-    repair: bool
-    def __init__(self, store_id: _Optional[int] = ..., request: _Optional[int] = ..., purge: _Optional[_Iterable[_Union[BufferRequest.Stretch, _Mapping]]] = ..., returned: _Optional[_Iterable[_Union[BufferRequest.Return, _Mapping]]] = ..., repair: _Optional[bool] = ...) -> None: ...
+    what: str
+    def __init__(self, store_id: _Optional[int] = ..., request: _Optional[int] = ..., purge: _Optional[_Iterable[_Union[BufferRequest.Stretch, _Mapping]]] = ..., returned: _Optional[_Iterable[_Union[BufferRequest.Return, _Mapping]]] = ..., what: _Optional[str] = ...) -> None: ...
 
 class BufferAnswer(_message.Message):
     __slots__ = ("store_id", "request", "refusal")

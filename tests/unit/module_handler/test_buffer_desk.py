@@ -1,0 +1,167 @@
+"""What an operator's tool may ask of the handler, and that it gets one answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from module_gateway.bus.address import Address
+from module_gateway.module_handler.buffer_desk import MAX_TOOLS, TOOL, BufferDesk
+from module_gateway.module_handler.outbox import Entry
+from module_gateway.module_handler.turn import Turn
+from module_gateway.protocol import bus_pb2
+from module_gateway.protocol.identity import Device, Identity
+
+A, B = Device.of(7, 0, "a", "Device A", 3), Device.of(7, 0, "b")
+STORE = 2**63 + 1
+SENDER = Address(TOOL, 5)
+
+
+@dataclass
+class Outbox:
+    """Remembers what it is told."""
+
+    waiting: set[Identity] = field(default_factory=set)
+    done: list[object] = field(default_factory=list)
+
+    def owes(self, identity: Identity) -> bool:
+        return identity in self.waiting
+
+    def purge(self, identity: Identity, first: int, last: int, turn: Turn) -> None:
+        self.done.append((identity, first, last))
+
+    def put_back(self, entry: Entry, turn: Turn) -> None:
+        self.done.append(entry)
+
+    def interrupt(self) -> None:
+        self.done.append("interrupt")
+
+
+@pytest.fixture
+def owed() -> Outbox:
+    return Outbox()
+
+
+@pytest.fixture
+def desk(owed: Outbox) -> BufferDesk:
+    return BufferDesk(owed, {7}, lambda identity: identity == A.identity, STORE)
+
+
+def request(number: int = 1, store_id: int = STORE) -> bus_pb2.Message:
+    message = bus_pb2.Message()
+    message.buffer_request.store_id = store_id
+    message.buffer_request.request = number
+    message.buffer_request.what = "--all"
+    return message
+
+
+def purging(who: Device = A, number: int = 1) -> bus_pb2.Message:
+    message = request(number)
+    stretch = message.buffer_request.purge.add(first_sequence=2, last_sequence=9)
+    who.write_to(stretch.device)
+    return message
+
+
+def returning(*entries: Entry, unless_registered: bool = False) -> bus_pb2.Message:
+    message = request()
+    for entry in entries:
+        each = message.buffer_request.returned.add(
+            status=entry.status,
+            ends_registration=entry.ends_registration,
+            is_repeat=entry.is_repeat,
+            error=entry.error,
+            time_unix_ms=entry.time_unix_ms,
+            unless_registered=unless_registered,
+        )
+        entry.device.write_to(each.device)
+    return message
+
+
+def ask(desk: BufferDesk, message: bus_pb2.Message, sender: Address = SENDER) -> Turn:
+    turn = Turn(0.0, 1_000)
+    desk.readers["buffer_request"](sender, message, turn)
+    return turn
+
+
+def answers(turn: Turn) -> list[tuple[Address, int, str]]:
+    assert all(send.message.buffer_answer.store_id == STORE for send in turn.sends)
+    return [
+        (send.receiver, send.message.buffer_answer.request, send.message.buffer_answer.refusal)
+        for send in turn.sends
+    ]
+
+
+def test_a_purge_reaches_the_outbox_and_makes_the_clients_ask_anew(
+    desk: BufferDesk, owed: Outbox
+) -> None:
+    turn = ask(desk, purging())
+    assert [(A.identity, 2, 9), "interrupt"] == owed.done
+    assert [(SENDER, 1, "")] == answers(turn)
+    (note,) = turn.notes
+    assert ("buffer_purged", {"what": "--all", "stretches": 1, "by": "tool/5"}) == (
+        note.event,
+        note.fields,
+    )
+
+
+def test_entries_are_put_back_as_they_were(desk: BufferDesk, owed: Outbox) -> None:
+    entries = [
+        Entry(0, A, b"s", ends_registration=True, is_repeat=True, time_unix_ms=5),
+        Entry(0, B, b"t", error=b"e", time_unix_ms=-6),
+        Entry(0, B, b"u"),
+    ]
+    turn = ask(desk, returning(*entries))
+    assert entries == owed.done
+    assert [(SENDER, 1, "")] == answers(turn)
+    assert [("buffer_replayed", 3)] == [(note.event, note.fields["entries"]) for note in turn.notes]
+
+
+def test_a_device_that_is_there_is_not_said_to_have_left(desk: BufferDesk, owed: Outbox) -> None:
+    left = [Entry(0, A, b"s"), Entry(0, B, b"s")]
+    ask(desk, returning(*left, unless_registered=True))
+    assert [left[1]] == owed.done
+
+
+def test_a_request_about_another_store_is_none_of_ours(desk: BufferDesk, owed: Outbox) -> None:
+    turn = ask(desk, request(store_id=STORE - 1))
+    assert ([], []) == (turn.sends, owed.done)
+
+
+def test_a_repeated_request_is_answered_again_and_not_done_again(
+    desk: BufferDesk, owed: Outbox
+) -> None:
+    turns = [ask(desk, purging()), ask(desk, purging())]
+    assert [[(SENDER, 1, "")]] * 2 == [answers(turn) for turn in turns]
+    assert 2 == len(owed.done)
+    ask(desk, purging(number=2))
+    ask(desk, purging(), Address(TOOL, 6))
+    assert 6 == len(owed.done)
+
+
+def test_only_so_many_tools_are_remembered(desk: BufferDesk, owed: Outbox) -> None:
+    for boot_id in range(1, MAX_TOOLS + 2):
+        ask(desk, purging(), Address(TOOL, boot_id))
+    owed.done.clear()
+    ask(desk, purging(), Address(TOOL, MAX_TOOLS + 1))
+    assert [] == owed.done
+    ask(desk, purging(), Address(TOOL, 1))
+    assert 2 == len(owed.done)
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ([Entry(0, A, b"s"), Entry(0, Device.of(8, 0, "a"), b"s")], "module 8 is not configured"),
+        ([Entry(0, A, b"s"), Entry(0, A, b"s", error=b"")], "7/0/a stands for older ones"),
+        ([Entry(0, B, b"s", error=b"")], "7/0/b stands for older ones"),
+    ],
+)
+def test_what_cannot_be_put_back_is_refused_with_all_of_its_request(
+    desk: BufferDesk, owed: Outbox, entries: list[Entry], said: str
+) -> None:
+    owed.waiting.add(B.identity)
+    turn = ask(desk, returning(*[replace(entry) for entry in entries]))
+    ((_, _, refusal),) = answers(turn)
+    assert said in refusal
+    assert ([], []) == (owed.done, turn.notes)
