@@ -80,6 +80,15 @@ def modules_of(settings: Settings) -> list[tuple[int, ...]]:
     return result
 
 
+def replay_modules(settings: Settings) -> frozenset[int]:
+    """Modules whose settings say `replay`: after an outage each stored status is sent (R18)."""
+    return frozenset(
+        int(number)
+        for number, own in settings.module_settings.items()
+        if number.isdecimal() and own.get("replay") is True
+    )
+
+
 class ExternalClient:
     """Owns the sessions to all control planes. Also the `LinkListener` of its link."""
 
@@ -138,6 +147,7 @@ class ExternalClient:
             own.settle_ms / 1000,
             own.stop_wait_ms / 1000,
             own.unacknowledged,
+            replay_modules=replay_modules(self._settings) & modules.keys(),
         )
         target = Target(
             place.settings.server_ip,

@@ -13,7 +13,10 @@ from module_gateway.protocol.identity import Identity
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a session must know and may not ask. Durations in seconds."""
+    """What a session must know and may not ask. Durations in seconds.
+
+    `replay_modules` are those of `modules` whose every entry is sent, none folded (R18).
+    """
 
     company: str
     vehicle: str
@@ -24,6 +27,7 @@ class Rules:
     stop_wait_s: float = 2.0
     window: int = 16
     last_counter: int = LAST_COUNTER
+    replay_modules: frozenset[int] = frozenset()
 
     def supports(self, identity: Identity) -> bool:
         """Whether this endpoint serves such devices at all."""

@@ -10,9 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from module_gateway.external_client.client import client_ids, modules_of, new_session_id
+from module_gateway.external_client.client import (
+    client_ids,
+    modules_of,
+    new_session_id,
+    replay_modules,
+)
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import GatewayError
+from module_gateway.runtime.settings import Settings
 from tests.brokers import MosquittoBroker
 from tests.scripted_peer import Script, ScriptedPeer
 from tests.unit.external_client.fake_broker import FakeBroker
@@ -58,6 +64,11 @@ def test_client_ids_differ_on_one_broker_only() -> None:
 def test_module_belongs_to_the_first_endpoint_that_lists_it() -> None:
     settings = make_settings(1, 2, 3, modules=((1, 2), (2, 3), (1,)))
     assert [(1, 2), (3,), ()] == modules_of(settings)
+
+
+def test_R18_modules_replay_when_their_settings_say_so() -> None:
+    settings = Settings(module_settings={"1": {"replay": True}, "2": {"replay": False}, "3": {}})
+    assert {1} == replay_modules(settings)
 
 
 async def test_session_from_connect_to_a_polite_end(broker: MosquittoBroker) -> None:
