@@ -5,14 +5,16 @@ A new kind of store joins `STORES`; it then passes all of this.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from module_gateway.module_handler.command_log import Verdict
 from module_gateway.module_handler.outbox import Entry
 from module_gateway.module_handler.roster import Connection
+from module_gateway.module_handler.sqlite_store import SqliteStore
 from module_gateway.module_handler.store import (
     Change,
     CommandsStored,
@@ -34,9 +36,11 @@ from module_gateway.protocol.errors import StoreError
 from module_gateway.protocol.identity import Device
 from tests.stores import FailingStore
 
-STORES: dict[str, Callable[[], Store]] = {
-    "memory": MemoryStore,
-    "failing": lambda: FailingStore(MemoryStore()),
+STORES: dict[str, Callable[[Path], Store]] = {
+    "memory": lambda _: MemoryStore(),
+    "failing": lambda _: FailingStore(MemoryStore()),
+    "sqlite": lambda folder: SqliteStore(folder / "store" / "handler.db"),
+    "sqlite-process": lambda folder: SqliteStore(folder / "store" / "handler.db", "process"),
 }
 
 A = Device.of(7, 0, "a", "Device A", 3)
@@ -44,8 +48,10 @@ B = Device.of(7, 0, "b")
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest) -> Store:
-    return STORES[request.param]()
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    store = STORES[request.param](tmp_path)
+    yield store
+    await store.close()
 
 
 def entry(sequence: int, who: Device = A) -> Entry:
@@ -53,7 +59,7 @@ def entry(sequence: int, who: Device = A) -> Entry:
 
 
 async def entries_of(store: Store) -> tuple[Entry, ...]:
-    query = StreamQuery(0, 0, 0, frozenset({7}), 0, 2**62, 2**31)
+    query = StreamQuery(0, 0, 0, frozenset({7}), 0, 2**63 - 1, 2**31)
     return (await store.read(query)).entries
 
 
@@ -87,8 +93,13 @@ async def test_its_id_is_a_64_bit_number_and_stays(store: Store) -> None:
 
 
 @pytest.mark.parametrize("kind", STORES)
-def test_R4_a_replaced_store_is_never_mistaken_for_the_old_one(kind: str) -> None:
-    assert STORES[kind]().store_id != STORES[kind]().store_id
+async def test_R4_a_replaced_store_is_never_mistaken_for_the_old_one(
+    kind: str, tmp_path: Path
+) -> None:
+    old, new = STORES[kind](tmp_path / "old"), STORES[kind](tmp_path / "new")
+    assert old.store_id != new.store_id
+    await old.close()
+    await new.close()
 
 
 async def test_a_device_comes_back_as_it_was_stored(store: Store) -> None:

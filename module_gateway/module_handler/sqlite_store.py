@@ -1,0 +1,156 @@
+"""The store that survives: SQLite in WAL mode, a thread that writes, a thread that reads.
+
+The loop never waits for the disk. Commits and pages run at the same time; a page sees everything
+that was committed before it was asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+
+from module_gateway.module_handler.command_log import MAX_VERDICTS
+from module_gateway.module_handler.records import StoreNamed, encode
+from module_gateway.module_handler.store import Change, Page, Query, StoredState
+from module_gateway.module_handler.store_lock import StoreLock
+from module_gateway.module_handler.store_reader import read_page
+from module_gateway.module_handler.store_schema import connect, prepare
+from module_gateway.module_handler.store_writer import CEILING_STEP, StoreWriter
+from module_gateway.protocol.errors import StoreError
+
+_T = TypeVar("_T")
+
+PRIVATE: Final = 0o700
+"""Only the gateway's user reads what devices said."""
+
+
+class SqliteStore:
+    """See `Store`. Nothing is opened before it is used."""
+
+    def __init__(
+        self,
+        path: Path,
+        durability: Literal["power", "process"] = "power",
+        max_verdicts: int = MAX_VERDICTS,
+    ) -> None:
+        """Name a store.
+
+        Args:
+            path: of the database; its lock and its write-ahead log lie beside it.
+            durability: "power": a commit is on the disk when it returns; "process": it survives
+                the end of this process, not that of the machine.
+            max_verdicts: kept per endpoint.
+        """
+        self._path = path
+        self._is_synced = durability == "power"
+        self._max_verdicts = max_verdicts
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
+        self._lock: StoreLock | None = None
+        self._writer: StoreWriter | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._store_id = 0
+
+    @property
+    def store_id(self) -> int:
+        """See `Store`. Opens the store when nobody has done that yet."""
+        if not self._store_id:
+            self._writing.submit(self._guarded, self._open_writer).result()
+        return self._store_id
+
+    async def load(self) -> StoredState:
+        """See `Store`."""
+        return await self._in(self._writing, self._load)
+
+    async def read(self, query: Query) -> Page:
+        """See `Store`."""
+        if self._writer is None:
+            await self._in(self._writing, self._open_writer)
+        return await self._in(self._reading, lambda: self._read(query))
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        """See `Store`."""
+        await self._in(self._writing, lambda: self._commit(changes))
+
+    async def close(self) -> None:
+        """See `Store`. Waits for what is under way."""
+        await self._in(self._reading, self._close_reader)
+        await self._in(self._writing, self._close_writer)
+        self._reading.shutdown()
+        self._writing.shutdown()
+
+    async def _in(self, thread: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(thread, self._guarded, work)
+
+    def _guarded(self, work: Callable[[], _T]) -> _T:
+        """What SQLite and the system say becomes one sentence.
+
+        Raises:
+            StoreError: the work failed.
+        """
+        try:
+            return work()
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"the store {self._path} failed: {error}") from error
+
+    def _load(self) -> StoredState:
+        return self._open_writer().load().state
+
+    def _commit(self, changes: Sequence[Change]) -> None:
+        writer = self._open_writer()
+        writer.commit(changes)
+        if writer.has_leisure_work:
+            self._writing.submit(self._tidy)
+
+    def _open_writer(self) -> StoreWriter:
+        if self._writer is not None:
+            return self._writer
+        self._path.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        if self._lock is None:
+            self._lock = StoreLock(self._path)
+        connection = connect(self._path, is_synced=self._is_synced)
+        try:
+            named = StoreNamed(secrets.randbelow(2**64 - 1) + 1, CEILING_STEP)
+            prepare(connection, self._path, encode(named))
+            writer = StoreWriter(
+                connection, is_synced=self._is_synced, max_verdicts=self._max_verdicts
+            )
+            self._store_id = writer.load().store_id
+        except BaseException:
+            connection.close()
+            raise
+        self._writer = writer
+        return writer
+
+    def _read(self, query: Query) -> Page:
+        writer = self._writer
+        if writer is None:
+            raise StoreError(f"the store {self._path} is closed")
+        if self._reader is None:
+            self._reader = connect(self._path, is_synced=self._is_synced)
+        return read_page(self._reader, query, writer.logs)
+
+    def _tidy(self) -> None:
+        """A slice between commits; the next one stands in line behind the commits that wait."""
+        if self._writer is None or not self._writer.has_leisure_work:
+            return
+        self._guarded(self._writer.tidy)
+        self._writing.submit(self._tidy)
+
+    def _close_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _close_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
