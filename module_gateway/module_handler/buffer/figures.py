@@ -72,7 +72,7 @@ def growth(devices: Sequence[DeviceFigures], bounds: BufferBounds, now_unix_ms: 
     span_s = min(oldest_s, WINDOW_S)
     per_s = sum(each.recent_bytes for each in devices) / span_s
     total_bytes = sum(each.size_bytes for each in devices)
-    left_s = [_left_s(total_bytes, bounds.total_bytes, per_s)]
+    left_s = [bounds.age_s - oldest_s, _left_s(total_bytes, bounds.total_bytes, per_s)]
     for each in devices:
         rates = (each.recent_entries / span_s, each.recent_bytes / span_s)
         left_s.append(_left_s(each.entries, bounds.device_entries, rates[0]))

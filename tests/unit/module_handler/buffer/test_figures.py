@@ -18,7 +18,7 @@ from module_gateway.module_handler.buffer.figures import (
 from module_gateway.protocol.identity import Identity
 
 NOW = 1_800_000_000_000
-BOUNDS = BufferBounds(device_entries=1_000, device_bytes=10**6, total_bytes=10**7, age_s=86_400)
+BOUNDS = BufferBounds(device_entries=1_000, device_bytes=10**6, total_bytes=10**7, age_s=864_000)
 
 
 def device(
@@ -41,7 +41,7 @@ def test_hours_left_are_those_of_the_bound_that_comes_first() -> None:
     large = device("b", entries=10, size_bytes=9_000_000, oldest_s=1000, recent=(10, 300_000))
     assert (
         pytest.approx((10**7 - 9_010_000) / 1010 / 3600)
-        == growth([small, large], BufferBounds(10**6, 10**9, 10**7, 86_400), NOW).hours_left
+        == growth([small, large], BufferBounds(10**6, 10**9, 10**7, 864_000), NOW).hours_left
     )
 
 
@@ -129,3 +129,8 @@ def test_times_are_said_in_two_units(span_s: float, words: str) -> None:
 )
 def test_sizes_are_said_in_their_unit(size_bytes: int, words: str) -> None:
     assert words == size_words(size_bytes)
+
+
+def test_the_age_is_a_bound_too() -> None:
+    slow = device(entries=2, size_bytes=2, oldest_s=863_000, recent=(1, 1))
+    assert pytest.approx(1_000 / 3600) == growth([slow], BOUNDS, NOW).hours_left
