@@ -16,6 +16,7 @@ class FailingStore:
         fails_commits: how many of the next commits fail; nothing of them is applied.
         loses_answers: how many of the next commits are applied and reported as failed.
         fails_loads: how many of the next loads fail.
+        fails_reads: how many of the next reads fail.
         gate: commits wait for it.
         commits: what was asked to be committed, successfully or not.
     """
@@ -25,6 +26,7 @@ class FailingStore:
         self.fails_commits = 0
         self.loses_answers = 0
         self.fails_loads = 0
+        self.fails_reads = 0
         self.gate = asyncio.Event()
         self.gate.set()
         self.waiting = asyncio.Event()
@@ -41,6 +43,9 @@ class FailingStore:
         return await self._store.load()
 
     async def read(self, query: Query) -> Page:
+        if self.fails_reads:
+            self.fails_reads -= 1
+            raise StoreError("told to fail to read")
         return await self._store.read(query)
 
     async def close(self) -> None:

@@ -15,13 +15,13 @@ from module_gateway.bus.address import Address
 from module_gateway.module_handler.clients import Clients
 from module_gateway.module_handler.connections import ConnectionLimits, Connections
 from module_gateway.module_handler.devices import DeviceLimits, Devices
-from module_gateway.module_handler.outbox import Entry
 from module_gateway.module_handler.registration import DeviceModule
 from module_gateway.module_handler.roster import Seat, Standing
 from module_gateway.module_handler.store import (
     DeviceForgotten,
     DeviceStored,
     HolderStored,
+    Page,
     StoredState,
 )
 from module_gateway.module_handler.turn import SERVER, Turn
@@ -71,7 +71,14 @@ class MessagesMissed:
     """
 
 
-Event: TypeAlias = Heard | PeerUp | PeerLost | LinkBroken | MessagesMissed
+@dataclass(frozen=True, slots=True)
+class PageRead:
+    """The store has answered one of the reads of an earlier turn."""
+
+    page: Page
+
+
+Event: TypeAlias = Heard | PeerUp | PeerLost | LinkBroken | MessagesMissed | PageRead
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +100,6 @@ class Core:
         store_id: int,
         state: StoredState,
         now: float,
-        entries: Sequence[Entry] = (),
     ) -> None:
         """Begin where the store left off.
 
@@ -103,23 +109,23 @@ class Core:
             store_id: of the store that `state` comes from.
             state: everything that was committed.
             now: monotonic seconds.
-            entries: all entries of the outbox, in order of their numbers.
         """
         self._modules = modules
-        self._upstream = Upstream(limits.upstream, modules, store_id)
+        self._upstream = Upstream(limits.upstream, modules, store_id, now)
         self._devices = Devices(modules, limits.devices, self._upstream)
         owed = self._upstream.outbox.identities
         self._connections = Connections(limits.connections, modules, self._devices, owed)
         clients = Clients(self._upstream, self._devices, self._connections.holder)
         self._readers: Final = {SERVER: self._connections.readers, CLIENT: clients.readers}
-        self._upstream.restore(state, entries)
+        self._upstream.restore(state)
         self._restore(state, now)
 
     # Questions
 
     def next_due(self) -> float | None:
         """When `decide` has something to do without any event, at the earliest."""
-        dues = (self._connections.next_due(), self._devices.next_due())
+        parts = (self._connections, self._devices, self._upstream)
+        dues = (part.next_due() for part in parts)
         return min((due for due in dues if due is not None), default=None)
 
     def holder(self, identity: Identity) -> Seat | None:
@@ -132,6 +138,7 @@ class Core:
             "registered": len(self._devices),
             "seats": self._connections.seats,
             "outbox_entries": len(self._upstream.outbox),
+            "outbox_bytes": self._upstream.outbox.size_bytes,
             "deliveries_untaken": self._upstream.untaken,
         }
 
@@ -160,12 +167,15 @@ class Core:
                         self._peer_up(peer, turn)
                 case MessagesMissed():
                     self._upstream.interrupt()
+                case PageRead(page):
+                    self._page_read(page, turn)
                 case _:
                     assert_never(event)
         if is_drained:
             self._connections.admit(turn)
             self._connections.expire(turn)
             self._devices.expire(turn)
+            self._upstream.expire(turn)
         self._upstream.deliver(turn)
         self._store_touched(turn)
         return turn
@@ -197,6 +207,12 @@ class Core:
             self._connections.server_lost(peer.boot_id, turn)
         elif peer.kind == CLIENT:
             self._upstream.client_lost(peer)
+
+    def _page_read(self, page: Page, turn: Turn) -> None:
+        folding = self._upstream.page_read(page, turn)
+        if folding is not None:
+            identity = folding.fold.device.identity
+            self._devices.note_fold(identity, folding.failure, turn.now)
 
     def _store_touched(self, turn: Turn) -> None:
         for identity in turn.touched:

@@ -22,12 +22,14 @@ from module_gateway.module_handler.core import (
     Event,
     Heard,
     LinkBroken,
+    PageRead,
     PeerLost,
     PeerUp,
 )
 from module_gateway.module_handler.inbox import Inbox
 from module_gateway.module_handler.limits import limits_of
-from module_gateway.module_handler.store import LogQuery, MemoryStore, Store
+from module_gateway.module_handler.reader import PageReader
+from module_gateway.module_handler.store import MemoryStore, Page, Store
 from module_gateway.module_handler.turn import Turn
 from module_gateway.modules.containment import ContainedModule
 from module_gateway.protocol import bus_pb2
@@ -109,6 +111,8 @@ class ModuleHandler:
         self._health_changed = health_changed
         self._clock, self._wall = clock, wall
         self._inbox = Inbox()
+        self._reader = PageReader(self._store, self._page_found, self._read_failed)
+        self._has_read_failed = False
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._late_for: float | None = None
@@ -143,6 +147,7 @@ class ModuleHandler:
         )
         link_task = start_task(self.link.run(), "module-handler-link")
         work_task = start_task(self._work_until_stopped(), "module-handler-work")
+        read_task = start_task(self._reader.run(), "module-handler-reads")
         try:
             await _either(stop, work_task)
             self._stop.set()
@@ -155,7 +160,7 @@ class ModuleHandler:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-            await stop_tasks([work_task, link_task])
+            await stop_tasks([work_task, read_task, link_task])
 
     # What the link tells
 
@@ -188,6 +193,21 @@ class ModuleHandler:
             metrics.DROPPED.labels(Reason.QUEUE_FULL).inc(len(event.messages))
         self._wake.set()
 
+    # What the store tells
+
+    def _page_found(self, page: Page) -> None:
+        self._put(PageRead(page))
+
+    def _read_failed(self, error: StoreError) -> None:
+        """What cannot be read is as bad as what cannot be committed."""
+        self._store_failed("read_failed", error)
+        self._has_read_failed = True
+        self._wake.set()
+
+    def _store_failed(self, event: str, error: StoreError) -> None:
+        self._health_changed("store", False, str(error))
+        _log.error(event, error=clean_text(error, FIELD_CHARS))
+
     # Drain, decide, commit, release
 
     async def _work_until_stopped(self) -> None:
@@ -201,6 +221,8 @@ class ModuleHandler:
                 if await self._commit(turn):
                     backoff_s = RETRY_MIN_S
                     self._send(turn)
+                    if not self._stop.is_set():
+                        self._reader.ask(turn.reads)
                     await asyncio.sleep(0)  # the link goes first: lines of a crowd take long
                     self._record(turn)
                 else:
@@ -233,6 +255,8 @@ class ModuleHandler:
 
     async def _commit(self, turn: Turn) -> bool:
         """Make the turn permanent; False when it is not, or nobody knows."""
+        if self._has_read_failed:
+            return False
         if not turn.changes:
             return True
         try:
@@ -240,8 +264,7 @@ class ModuleHandler:
                 await self._store.commit(turn.changes)
         except StoreError as error:
             metrics.DROPPED.labels(Reason.STORE_FAILED).inc(len(turn.sends))
-            self._health_changed("store", False, str(error))
-            _log.error("commit_failed", error=clean_text(error, FIELD_CHARS))
+            self._store_failed("commit_failed", error)
             return False
         metrics.CHANGES.inc(len(turn.changes))
         return True
@@ -283,6 +306,9 @@ class ModuleHandler:
                 continue
             core.inherit_clients(self._core)
             self._core = core
+            self._reader.forget()
+            self._inbox.forget_pages()
+            self._has_read_failed = False
             self._inbox.put_first(LinkBroken(tuple(self._running_link.peers())))
             self._health_changed("store", True, "")
             return True
@@ -290,15 +316,10 @@ class ModuleHandler:
 
     async def _load(self) -> Core:
         state = await self._store.load()
-        entries = [
-            entry
-            for log in state.logs
-            for entry in (await self._store.read(LogQuery(log.identity, 2**31))).entries
-        ]
-        entries.sort(key=lambda entry: entry.sequence)
-        _log.info("state_loaded", devices=len(state.devices), entries=len(entries))
+        entries = sum(extent.entries for log in state.logs for extent in log.extents)
+        _log.info("state_loaded", devices=len(state.devices), entries=entries)
         store_id = self._store.store_id
-        return Core(self._limits, self._modules, store_id, state, self._clock(), entries)
+        return Core(self._limits, self._modules, store_id, state, self._clock())
 
     async def _pause(self, pause_s: float) -> None:
         """Leave a failing store alone for a while, unless the process is to stop."""

@@ -23,6 +23,9 @@ TURN_DURATION: Final = Histogram(
 COMMIT_DURATION: Final = Histogram(
     f"{_PREFIX}_commit_seconds", "Time of one commit", buckets=_BUCKETS_S
 )
+READ_DURATION: Final = Histogram(
+    f"{_PREFIX}_read_seconds", "Time to read one page of the outbox", buckets=_BUCKETS_S
+)
 SIZES: Final = Gauge(
     f"{_PREFIX}_size", "How much it holds of what is bounded: devices, entries, deliveries", ["of"]
 )

@@ -146,6 +146,7 @@ def delivery(endpoint: int, epoch: int, numbered: Numbered, unix_ms: int) -> bus
     delivered.endpoint = endpoint
     delivered.epoch = epoch
     delivered.delivery = numbered.number
+    delivered.lane = numbered.lane  # type: ignore[assignment]  # an open enum
     numbered.device.write_to(delivered.device)
     delivered.status = numbered.status
     entry = numbered.entry

@@ -6,6 +6,7 @@ import pytest
 
 from module_gateway.bus.address import Address
 from module_gateway.module_handler.core import Core
+from module_gateway.module_handler.outbox import ENTRY_OVERHEAD_BYTES
 from module_gateway.module_handler.store import DeviceForgotten, DeviceStored
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
@@ -94,6 +95,7 @@ def test_sizes_are_what_is_bounded(rig: Rig) -> None:
         "registered": 1,
         "seats": 1,
         "outbox_entries": 2,
+        "outbox_bytes": 2 * ENTRY_OVERHEAD_BYTES + len(b"s1" + b"s1,s2"),
         "deliveries_untaken": 2,
     } == rig.core.sizes()
 
@@ -107,6 +109,7 @@ def test_stored_devices_of_a_module_that_is_gone_are_left_alone(rig: Rig) -> Non
         "registered": 0,
         "seats": 0,
         "outbox_entries": 1,
+        "outbox_bytes": ENTRY_OVERHEAD_BYTES + len(b"s1"),
         "deliveries_untaken": 0,
     } == core.sizes()
 

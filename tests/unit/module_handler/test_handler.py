@@ -15,7 +15,8 @@ from module_gateway.bus.link import Address, Link
 from module_gateway.bus.memory import MemoryBroker
 from module_gateway.module_handler import metrics
 from module_gateway.module_handler.handler import ModuleHandler
-from module_gateway.module_handler.store import MemoryStore, Store
+from module_gateway.module_handler.outbox import Entry
+from module_gateway.module_handler.store import EntryAppended, MemoryStore, Store
 from module_gateway.modules.car_accessory import CarAccessoryModule
 from module_gateway.modules.containment import ContainedModule
 from module_gateway.protocol import bus_pb2
@@ -224,6 +225,47 @@ async def test_the_client_of_a_failed_turn_is_told_by_a_gap() -> None:
         stage.server.say(speak.status(1, 2, RELEASED))
         delivery = await stage.client.expect("delivery")
         assert (1, True) == (delivery.sequence, delivery.delivery > 2)
+
+
+async def test_what_cannot_be_read_is_as_bad_as_what_cannot_be_committed() -> None:
+    async with staged() as stage:
+        await stage.register()
+        stage.store.fails_reads = 1
+        await stage.lease()
+        assert await stage.server.expect("live_connections_request") is not None
+        delivery = await stage.client.expect("delivery")
+        assert (1, True) == (delivery.sequence, delivery.delivery > 1)
+        assert stage.health["store"]
+
+
+async def test_R1_what_is_read_is_committed() -> None:
+    async with staged() as stage:
+        await stage.register()
+        stage.store.gate.clear()
+        stage.store.waiting.clear()
+        stage.server.say(speak.status(1, 2, RELEASED))
+        stage.client.say(speak.lease())
+        await stage.store.waiting.wait()
+        await stage.client.link.drain()
+        assert stage.client.heard.empty()
+        stage.store.gate.set()
+        deliveries = [await stage.client.expect("delivery") for _ in range(2)]
+        assert [PRESSED, RELEASED] == [each.status for each in deliveries]
+
+
+async def test_what_arrives_while_an_old_backlog_is_read_comes_behind_it() -> None:
+    store = MemoryStore()
+    entries = [Entry(number, A, PRESSED) for number in range(1, 2_001)]
+    await store.commit([EntryAppended(entry) for entry in entries])
+    async with staged(store=store) as stage:
+        await stage.lease()
+        await stage.register(RELEASED)
+        numbers = []
+        for _ in range(2_001):
+            delivery = await stage.client.expect("delivery")
+            numbers.append(delivery.sequence)
+            stage.client.say(speak.receipt(delivery.delivery))
+        assert list(range(1, 2_002)) == numbers
 
 
 async def test_a_handler_whose_state_cannot_be_loaded_does_not_start() -> None:
