@@ -8,10 +8,11 @@ ends and lists as they came, then the newcomers, then the timers, then the deliv
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias, assert_never
 
 from module_gateway.bus.address import Address
+from module_gateway.module_handler.buffer_desk import TOOL, BufferDesk
 from module_gateway.module_handler.clients import Clients
 from module_gateway.module_handler.connections import ConnectionLimits, Connections
 from module_gateway.module_handler.devices import DeviceLimits, Devices
@@ -116,7 +117,13 @@ class Core:
         owed = self._upstream.outbox.identities
         self._connections = Connections(limits.connections, modules, self._devices, owed)
         clients = Clients(self._upstream, self._devices, self._connections.holder)
-        self._readers: Final = {SERVER: self._connections.readers, CLIENT: clients.readers}
+        desk = BufferDesk(self._upstream, modules, self._devices.is_registered, store_id)
+        self._readers: Final = {
+            SERVER: self._connections.readers,
+            CLIENT: clients.readers,
+            TOOL: desk.readers,
+        }
+        self._stored: dict[Identity, DeviceStored] = {}
         self._upstream.restore(state)
         self._restore(state, now)
 
@@ -180,12 +187,17 @@ class Core:
         self._store_touched(turn)
         return turn
 
-    def inherit_clients(self, former: Core) -> None:
-        """Go on serving the clients of a core whose last turn could not be committed.
+    def inherit(self, former: Core, failed: Turn) -> None:
+        """Go on where a core ended whose last turn could not be committed.
 
-        What that turn was to send is lost; the streams show it.
+        What that turn was to send is lost: to clients, whose streams show it, and to devices,
+        whose servers close them for it. Of everybody else it is known how far he was answered.
         """
         self._upstream.inherit_clients(former._upstream)
+        for identity in self._stored.keys() - failed.touched.keys():
+            seat, known = self.holder(identity), former.holder(identity)
+            if seat is not None and known is not None and seat.connection == known.connection:
+                seat.last_sequence, seat.reply = known.last_sequence, known.reply
 
     def _read(self, sender: Address, messages: Sequence[bus_pb2.Message], turn: Turn) -> None:
         readers = self._readers.get(sender.kind, {})
@@ -215,23 +227,30 @@ class Core:
             self._devices.note_fold(identity, folding.failure, turn.now)
 
     def _store_touched(self, turn: Turn) -> None:
+        """What has changed. How far a connection is, is no change by itself: its server knows."""
         for identity in turn.touched:
             seat = self._connections.holder(identity)
             registration = self._devices.stored_registration(identity)
             parked = self._devices.stored_parked(identity)
             if seat is None and registration is None and parked is None:
-                turn.changes.append(DeviceForgotten(identity))
+                if self._stored.pop(identity, None) is not None:
+                    turn.changes.append(DeviceForgotten(identity))
                 continue
             holder = None
             if seat is not None:
                 holder = HolderStored(seat.device, seat.connection, seat.last_sequence, seat.reply)
-            turn.changes.append(DeviceStored(identity, holder, registration, parked))
+            stored = DeviceStored(identity, holder, registration, parked)
+            lasting = _lasting(stored)
+            if self._stored.get(identity) != lasting:
+                self._stored[identity] = lasting
+                turn.changes.append(stored)
 
     def _restore(self, state: StoredState, now: float) -> None:
         seats = []
         for stored in state.devices:
             if stored.identity.module not in self._modules:
                 continue
+            self._stored[stored.identity] = _lasting(stored)
             self._devices.restore(stored.identity, stored.registration, stored.parked, now)
             holder = stored.holder
             if holder is not None:
@@ -239,3 +258,11 @@ class Core:
                 seat.last_sequence, seat.reply = holder.last_sequence, holder.reply
                 seats.append(seat)
         self._connections.restore(seats, now)
+
+
+def _lasting(stored: DeviceStored) -> DeviceStored:
+    """Without what is not worth a write."""
+    holder = stored.holder
+    if holder is None:
+        return stored
+    return replace(stored, holder=replace(holder, last_sequence=0, reply=None))

@@ -29,7 +29,7 @@ from module_gateway.module_handler.core import (
 from module_gateway.module_handler.inbox import Inbox
 from module_gateway.module_handler.limits import limits_of
 from module_gateway.module_handler.reader import PageReader
-from module_gateway.module_handler.store import MemoryStore, Page, Store
+from module_gateway.module_handler.store import Change, MemoryStore, Page, Store
 from module_gateway.module_handler.turn import Turn
 from module_gateway.modules.containment import ContainedModule
 from module_gateway.protocol import bus_pb2
@@ -135,7 +135,7 @@ class ModuleHandler:
         Raises:
             StoreError: the state cannot be loaded at the start.
         """
-        self._core = await self._load()
+        self._core, _ = await self._load()
         self._health_changed("store", True, "")
         self.link = Link(
             self._bus,
@@ -228,7 +228,7 @@ class ModuleHandler:
                 else:
                     await self._pause(backoff_s)
                     backoff_s = min(2 * backoff_s, RETRY_MAX_S)
-                    if not await self._reload():
+                    if not await self._reload(turn):
                         return
                 if not self._inbox:
                     break
@@ -290,21 +290,29 @@ class ModuleHandler:
         for name, size in self._core.sizes().items():
             metrics.SIZES.labels(name).set(size)
 
-    async def _reload(self) -> bool:
-        """Forget everything that was decided since the last commit.
+    async def _reload(self, failed: Turn) -> bool:
+        """Forget everything that was decided since the last commit, as soon as that is of use.
 
-        False when the process is to stop meanwhile: what it knows is not committed then.
+        Something that is stored already is stored once more: a store that can be read but not
+        written, as the disk is full, is left alone, and devices come again.
+
+        Args:
+            failed: the turn that is not committed.
+
+        Returns:
+            False when the process is to stop meanwhile: what it knows is not committed then.
         """
         backoff_s = RETRY_MIN_S
         while not self._stop.is_set():
             try:
-                core = await self._load()
+                core, stored = await self._load()
+                await self._store.commit(stored)
             except StoreError as error:
-                _log.error("load_failed", error=clean_text(error, FIELD_CHARS))
+                self._store_failed("store_still_failing", error)
                 await self._pause(backoff_s)
                 backoff_s = min(2 * backoff_s, RETRY_MAX_S)
                 continue
-            core.inherit_clients(self._core)
+            core.inherit(self._core, failed)
             self._core = core
             self._reader.forget()
             self._inbox.forget_pages()
@@ -314,12 +322,14 @@ class ModuleHandler:
             return True
         return False
 
-    async def _load(self) -> Core:
+    async def _load(self) -> tuple[Core, Sequence[Change]]:
+        """A new core, and something of what is stored."""
         state = await self._store.load()
         entries = sum(extent.entries for log in state.logs for extent in log.extents)
         _log.info("state_loaded", devices=len(state.devices), entries=entries)
         store_id = self._store.store_id
-        return Core(self._limits, self._modules, store_id, state, self._clock())
+        core = Core(self._limits, self._modules, store_id, state, self._clock())
+        return core, (*state.devices[:1], *state.leases[:1])
 
     async def _pause(self, pause_s: float) -> None:
         """Leave a failing store alone for a while, unless the process is to stop."""

@@ -216,6 +216,38 @@ async def test_a_store_that_cannot_be_loaded_again_is_asked_until_it_can() -> No
         assert stage.health["store"]
 
 
+async def test_D4_while_a_store_cannot_be_written_nobody_is_answered_and_it_resumes_by_itself() -> (
+    None
+):
+    async with staged() as stage:
+        await stage.register()
+        assert stage.health["store"]
+        stage.store.fails_commits = 4
+        stage.store.commits.clear()
+        stage.server.say(speak.status(1, 2, RELEASED))
+        while len(stage.store.commits) < 4:
+            await asyncio.sleep(0.01)
+            assert not (stage.store.commits and stage.health["store"])
+        assert await stage.server.expect("live_connections_request") is not None
+        assert stage.server.heard.empty()
+        assert stage.health["store"]
+        stage.server.say(speak.live((1, A, 2)), speak.status(1, 3, PRESSED))
+        assert 3 == (await stage.server.expect("status_reply")).sequence
+
+
+async def test_R2_a_failed_commit_costs_nobody_his_connection_who_was_not_in_it() -> None:
+    async with staged() as stage:
+        await stage.register()
+        for sequence in range(2, 6):
+            stage.server.say(speak.status(1, sequence, PRESSED))
+            await stage.server.expect("status_reply")
+        stage.store.fails_commits = 1
+        stage.server.say(speak.connect(2, Device.of(NUMBER, 0, "b")))
+        await stage.server.expect("live_connections_request")
+        stage.server.say(speak.status(1, 6, PRESSED))
+        assert 6 == (await stage.server.expect("status_reply")).sequence
+
+
 async def test_the_client_of_a_failed_turn_is_told_by_a_gap() -> None:
     async with staged() as stage:
         await stage.register()
