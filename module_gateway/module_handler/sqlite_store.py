@@ -19,7 +19,7 @@ from module_gateway.module_handler.records import StoreNamed, encode
 from module_gateway.module_handler.store import Change, Page, Query, StoredState
 from module_gateway.module_handler.store_lock import StoreLock
 from module_gateway.module_handler.store_reader import read_page
-from module_gateway.module_handler.store_schema import connect, prepare
+from module_gateway.module_handler.store_schema import connect, prepare, write_back
 from module_gateway.module_handler.store_writer import CEILING_STEP, StoreWriter
 from module_gateway.protocol.errors import StoreError
 
@@ -55,6 +55,7 @@ class SqliteStore:
         self._writer: StoreWriter | None = None
         self._reader: sqlite3.Connection | None = None
         self._store_id = 0
+        self._is_tidying = False
 
     @property
     def store_id(self) -> int:
@@ -62,6 +63,11 @@ class SqliteStore:
         if not self._store_id:
             self._writing.submit(self._guarded, self._open_writer).result()
         return self._store_id
+
+    @property
+    def is_tidying(self) -> bool:
+        """Whether acknowledged entries wait for their deletion, or the file for being cut."""
+        return self._is_tidying
 
     async def load(self) -> StoredState:
         """See `Store`."""
@@ -99,13 +105,32 @@ class SqliteStore:
             raise StoreError(f"the store {self._path} failed: {error}") from error
 
     def _load(self) -> StoredState:
-        return self._open_writer().load().state
+        if self._writer is not None:
+            return self._writer.load().state
+        return self._open_writer().loaded.state
 
     def _commit(self, changes: Sequence[Change]) -> None:
         writer = self._open_writer()
         writer.commit(changes)
-        if writer.has_leisure_work:
+        self._after_writing(writer)
+
+    def _after_writing(self, writer: StoreWriter) -> None:
+        """Put the rest of the work in line behind the commits that wait."""
+        if writer.is_log_long():
+            self._reading.submit(self._write_back)
+        if writer.has_leisure_work and not self._is_tidying:
+            self._is_tidying = True
             self._writing.submit(self._tidy)
+
+    def _write_back(self) -> None:
+        """The bulk beside the writer; what was added meanwhile follows in its own thread."""
+        self._guarded(lambda: write_back(self._open_reader()))
+        self._writing.submit(self._finish_writing_back)
+
+    def _finish_writing_back(self) -> None:
+        """With nobody writing the log comes to its end, and begins anew."""
+        if self._writer is not None:
+            self._guarded(self._writer.write_back)
 
     def _open_writer(self) -> StoreWriter:
         if self._writer is not None:
@@ -131,16 +156,22 @@ class SqliteStore:
         writer = self._writer
         if writer is None:
             raise StoreError(f"the store {self._path} is closed")
+        return read_page(self._open_reader(), query, writer.logs)
+
+    def _open_reader(self) -> sqlite3.Connection:
         if self._reader is None:
             self._reader = connect(self._path, is_synced=self._is_synced)
-        return read_page(self._reader, query, writer.logs)
+        return self._reader
 
     def _tidy(self) -> None:
-        """A slice between commits; the next one stands in line behind the commits that wait."""
-        if self._writer is None or not self._writer.has_leisure_work:
-            return
-        self._guarded(self._writer.tidy)
-        self._writing.submit(self._tidy)
+        """A slice between commits."""
+        try:
+            if self._writer is not None:
+                self._guarded(self._writer.tidy)
+        finally:
+            self._is_tidying = False
+        if self._writer is not None:
+            self._after_writing(self._writer)
 
     def _close_reader(self) -> None:
         if self._reader is not None:

@@ -6,7 +6,7 @@ Functions over a connection; they run in whatever thread owns it, and in other p
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias, assert_never
 
@@ -273,47 +273,50 @@ def _summaries(
     ):
         stretches.setdefault(number, []).append((first, last))
         dead.append((first, last))
-    extents: dict[int, list[Extent]] = {}
-    seen: set[int] = set()
-    for segment, number, *found in connection.execute(_GROUPS):
+    extents: dict[int, list[tuple[int, int, int, int]]] = {}
+    for segment, number, *group in connection.execute(_GROUPS):
         identity = identities.get(number)
         if identity is None:
             raise RecordError(0, f"log {number} of an entry is not known")
-        log = logs[identity]
-        start = segment << SEGMENT_BITS
-        if log.trimmed_to >= start:
+        log, start, newest = logs[identity], segment << SEGMENT_BITS, group[2]
+        log.newest = newest
+        is_marked = log.trimmed_to >= max(start, 1)
+        if is_marked:
             dead.append((start, min(log.trimmed_to, _last_of(segment))))
-        group, newest = found, found[2]
-        log.newest = max(log.newest, newest)
-        cuts = (first <= newest and last >= start for first, last in stretches.get(number, ()))
-        if log.trimmed_to >= start or any(cuts):
-            group = connection.execute(_PART, (segment, identity.module, number)).fetchone()
-            if not group[0]:
-                continue
-        if number not in seen:
-            seen.add(number)
-            log.first = max(log.trimmed_to + 1, start)
-        count, size_bytes, newest, time_unix_ms = group
-        extents.setdefault(number, []).append(Extent(newest, count, size_bytes, time_unix_ms))
+        if is_marked or any(at <= newest and to >= start for at, to in stretches.get(number, ())):
+            where = (segment, identity.module, number)
+            part = connection.execute(_PART, where).fetchone()
+            if part[0]:
+                extents.setdefault(number, []).append(part)
+        elif number in extents:
+            extents[number].append((group[0], group[1], newest, group[3]))
+        else:
+            extents[number] = [(group[0], group[1], newest, group[3])]
     for identity, log in logs.items():
         if log.number in extents:
+            first = extents[log.number][0][2] >> SEGMENT_BITS << SEGMENT_BITS
+            log.first = max(log.trimmed_to + 1, first)
             yield LogStored(identity, merged(extents[log.number]))
         else:
             log.first = log.newest + 1
 
 
-def merged(extents: list[Extent]) -> tuple[Extent, ...]:
-    """The same log in at most `MAX_EXTENTS` extents of about the same number of groups."""
-    size = -(-len(extents) // MAX_EXTENTS)
-    groups = [extents[at : at + size] for at in range(0, len(extents), size)]
+def merged(groups: Sequence[tuple[int, int, int, int]]) -> tuple[Extent, ...]:
+    """A log in at most `MAX_EXTENTS` extents of about the same number of groups.
+
+    Args:
+        groups: entries, bytes, newest number and its time, in order of the numbers.
+    """
+    size = -(-len(groups) // MAX_EXTENTS)
+    runs = [groups[at : at + size] for at in range(0, len(groups), size)]
     return tuple(
         Extent(
-            group[-1].last_sequence,
-            sum(each.entries for each in group),
-            sum(each.size_bytes for each in group),
-            group[-1].time_unix_ms,
+            last_sequence=run[-1][2],
+            entries=sum(group[0] for group in run),
+            size_bytes=sum(group[1] for group in run),
+            time_unix_ms=run[-1][3],
         )
-        for group in groups
+        for run in runs
     )
 
 

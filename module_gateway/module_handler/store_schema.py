@@ -80,6 +80,7 @@ def connect(path: Path, *, is_synced: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL").fetchone()
         connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_LIMIT_BYTES}").fetchone()
         connection.execute("PRAGMA secure_delete = OFF").fetchone()
+        connection.execute("PRAGMA wal_autocheckpoint = 0").fetchone()
         set_synced(connection, is_synced=is_synced)
     except BaseException:
         connection.close()
@@ -90,6 +91,15 @@ def connect(path: Path, *, is_synced: bool) -> sqlite3.Connection:
 def set_synced(connection: sqlite3.Connection, *, is_synced: bool) -> None:
     """Whether commits from now on wait for the disk. Only between transactions."""
     connection.execute(f"PRAGMA synchronous = {'FULL' if is_synced else 'NORMAL'}")
+
+
+def write_back(connection: sqlite3.Connection) -> None:
+    """Bring what the write-ahead log holds into the database, without stopping the writer.
+
+    Raises:
+        sqlite3.Error: the disk refuses.
+    """
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
 
 def prepare(

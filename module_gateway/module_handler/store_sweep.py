@@ -8,17 +8,17 @@ from typing import Final
 
 from module_gateway.module_handler.store_schema import set_synced, transaction
 
-SLICE_ROWS: Final = 500
-"""Deleted in one transaction (about 5 ms): what a commit may have to wait for."""
+SLICE_ROWS: Final = 250
+"""Deleted in one transaction (about 1 ms): what a commit may have to wait for."""
 
-WINDOW: Final = 2_048
+WINDOW: Final = 1_024
 """Numbers looked at in one slice."""
 
 SPARE_PAGES: Final = 256
 FREE_PAGES: Final = 1_024
 """The file shrinks when it has 4 MiB of free pages, and keeps 1 MiB for what comes next."""
 
-VACUUM_PAGES: Final = 64
+VACUUM_PAGES: Final = 32
 """Moved in one slice."""
 
 _DEAD: Final = """

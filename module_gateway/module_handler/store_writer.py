@@ -32,9 +32,11 @@ from module_gateway.module_handler.store import (
 from module_gateway.module_handler.store_reader import Contents, LogState, read_contents
 from module_gateway.module_handler.store_schema import (
     NUMBER_ROW,
+    PAGE_SIZE,
     SEGMENT_BITS,
     STORE_ROW,
     transaction,
+    write_back,
 )
 from module_gateway.module_handler.store_sweep import Sweep
 from module_gateway.protocol.identity import Identity
@@ -48,6 +50,12 @@ MOST_SEGMENTS: Final = 8
 MOST_PER_COMMIT: Final = 1_000
 """A trim of more entries, or of entries that lie further apart, is a mark; so is every trim of
 a commit that has deleted so many already (a deletion takes about 10 us)."""
+
+LOG_PAGES: Final = 2_000
+PAGES_PER_COMMIT: Final = 3
+PAGES_PER_SLICE: Final = 64
+"""Estimates, as SQLite does not tell how long its log is: a changed row counts as a page, a commit
+as some more. In truth the log has a few MB when it is written back (SQLite's own bound: 4 MB)."""
 
 _FEW: Final = """
     SELECT sequence FROM entries INDEXED BY entries_by_log
@@ -76,6 +84,7 @@ class StoreWriter:
         self._is_current = False
         self._last_sequence = 0
         self._deleted = 0
+        self._changes, self._pages, self._size_bytes = 0, 0, 0
         self._sweep = Sweep(connection, is_synced=is_synced)
 
     def load(self) -> Contents:
@@ -98,6 +107,11 @@ class StoreWriter:
         """By identity. Another thread may look up a log's number here."""
         return {} if self._contents is None else self._contents.logs
 
+    @property
+    def loaded(self) -> Contents:
+        """What `load` gave last; only right after the opening."""
+        return self._current()
+
     def _current(self) -> Contents:
         """What is known; the file is read again when it may have changed behind our back."""
         if self._contents is None or not self._is_current:
@@ -116,11 +130,24 @@ class StoreWriter:
         with transaction(self._connection):
             self._apply(contents, changes)
         self._is_current = True
+        self._pages += PAGES_PER_COMMIT
 
     @property
     def has_leisure_work(self) -> bool:
         """Whether `tidy` has something to do."""
         return self._sweep.has_work()
+
+    def is_log_long(self) -> bool:
+        """Whether the write-ahead log should be written back: about `LOG_PAGES` since last time.
+
+        True once; the caller sees to it (`write_back`).
+        """
+        changes = self._connection.total_changes
+        pages = changes - self._changes + self._pages + self._size_bytes // PAGE_SIZE
+        if pages < LOG_PAGES:
+            return False
+        self._changes, self._pages, self._size_bytes = changes, 0, 0
+        return True
 
     def tidy(self) -> None:
         """One slice of deleting what is acknowledged and of shrinking the file: some ms.
@@ -130,6 +157,15 @@ class StoreWriter:
         """
         self._current()
         self._sweep.advance()
+        self._pages += LOG_PAGES if not self._sweep.has_work() else PAGES_PER_SLICE
+
+    def write_back(self) -> None:
+        """See `store_schema.write_back`.
+
+        Raises:
+            sqlite3.Error: the disk refuses.
+        """
+        write_back(self._connection)
 
     def close(self) -> None:
         """Let go of the file; SQLite writes the log back into the database."""
@@ -179,6 +215,7 @@ class StoreWriter:
                 log.first = entry.sequence
             log.newest = max(log.newest, entry.sequence)
             self._last_sequence = max(self._last_sequence, entry.sequence)
+            self._size_bytes += entry.size_bytes
             rows.append(_row(entry, log))
         appended.clear()
         self._connection.executemany(
