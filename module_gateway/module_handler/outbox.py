@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, KeysView
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from module_gateway.module_handler.aggregator import Publication
@@ -263,18 +263,30 @@ class Outbox:
             None,
             time_unix_ms,
         )
-        log = self._logs.get(device.identity)
+        self._count(entry)
+        return entry
+
+    def put_back(self, former: Entry) -> Entry:
+        """Give an entry of an export the next number. A fold covers nothing but itself then."""
+        self._last_sequence += 1
+        first = 0 if former.error is None else self._last_sequence
+        entry = replace(former, sequence=self._last_sequence, first_sequence=first)
+        self._count(entry)
+        return entry
+
+    def _count(self, entry: Entry) -> None:
+        identity = entry.device.identity
+        log = self._logs.get(identity)
         if log is None:
-            log = self._logs[device.identity] = Log(entry.sequence - 1)
+            log = self._logs[identity] = Log(entry.sequence - 1)
         size_bytes = entry.size_bytes
         if self._has_room(log):
             log.extend(entry)
         else:
             log.is_sealed = False
-            log.put(_Extent(entry.sequence, entry.sequence, 1, size_bytes, time_unix_ms))
+            log.put(_Extent(entry.sequence, entry.sequence, 1, size_bytes, entry.time_unix_ms))
         self._entries += 1
         self._size_bytes += size_bytes
-        return entry
 
     def seal(self, modules: frozenset[int]) -> None:
         """Begin new extents: what comes from now on is acknowledged apart from what is there."""

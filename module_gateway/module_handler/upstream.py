@@ -23,7 +23,7 @@ from module_gateway.module_handler.compaction import (
     OutboxLimits,
 )
 from module_gateway.module_handler.delivery import Lease, Numbered, Window
-from module_gateway.module_handler.outbox import Bounds, Outbox
+from module_gateway.module_handler.outbox import Bounds, Entry, Outbox
 from module_gateway.module_handler.store import (
     EntriesFolded,
     EntriesTrimmed,
@@ -97,10 +97,12 @@ class Upstream:
 
     def publish(self, device: Device, publication: Publication, turn: Turn) -> None:
         """Put a status into the outbox; a log beyond its bound becomes coarser soon."""
-        entry = self.outbox.append(device, publication, turn.unix_ms)
-        turn.changes.append(EntryAppended(entry))
+        self._appended(self.outbox.append(device, publication, turn.unix_ms), turn)
         turn.publications += 1
-        identity = device.identity
+
+    def _appended(self, entry: Entry, turn: Turn) -> None:
+        turn.changes.append(EntryAppended(entry))
+        identity = entry.device.identity
         lease = self._by_module.get(identity.module)
         if lease is not None:
             lease.appended(entry)
@@ -156,6 +158,22 @@ class Upstream:
         if folding.failure is not None:
             turn.count(folding.failure.reason)
         return folding
+
+    # From an operator: see `buffer_desk.Owed`
+
+    def owes(self, identity: Identity) -> bool:
+        """Whether an entry of this identity waits."""
+        return self.outbox.log(identity) is not None
+
+    def purge(self, identity: Identity, first: int, last: int, turn: Turn) -> None:
+        """Nobody is to get these entries, whatever is known of them here."""
+        self.outbox.trim(identity, last, first)
+        turn.changes.append(EntriesTrimmed(identity, last, first))
+        self._compactor.trimmed(identity)
+
+    def put_back(self, entry: Entry, turn: Turn) -> None:
+        """Deliver an entry of before under the next number, with its own time."""
+        self._appended(self.outbox.put_back(entry), turn)
 
     # From the external clients
 

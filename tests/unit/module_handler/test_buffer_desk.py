@@ -9,9 +9,12 @@ import pytest
 from module_gateway.bus.address import Address
 from module_gateway.module_handler.buffer_desk import MAX_TOOLS, TOOL, BufferDesk
 from module_gateway.module_handler.outbox import Entry
+from module_gateway.module_handler.store import EntriesTrimmed, EntryAppended, StreamQuery
 from module_gateway.module_handler.turn import Turn
 from module_gateway.protocol import bus_pb2
+from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.identity import Device, Identity
+from tests.unit.module_handler.rig import MODULE, Rig, at_once, bodies, device, kinds, status
 
 A, B = Device.of(7, 0, "a", "Device A", 3), Device.of(7, 0, "b")
 STORE = 2**63 + 1
@@ -165,3 +168,82 @@ def test_what_cannot_be_put_back_is_refused_with_all_of_its_request(
     ((_, _, refusal),) = answers(turn)
     assert said in refusal
     assert ([], []) == (owed.done, turn.notes)
+
+
+# With the handler's core
+
+
+def stored(rig: Rig) -> list[Entry]:
+    """Every committed entry."""
+    query = StreamQuery(0, 0, 0, frozenset({MODULE, MODULE + 1}), 0, 2**62, 2**31)
+    return list(at_once(rig.store.read(query)).entries)
+
+
+def test_a_purge_is_committed_and_delivered_to_nobody() -> None:
+    rig = Rig()
+    a, b = device("a"), device("b")
+    rig.registered(a)
+    rig.hear(status(1, 2, b"s2"))
+    rig.registered(b, instance=2)
+    message = request()
+    message.buffer_request.store_id = rig.store.store_id
+    stretch = message.buffer_request.purge.add(last_sequence=2)
+    a.write_to(stretch.device)
+    turn = rig.hear(message, sender=SENDER)
+    assert ["buffer_answer"] == kinds(turn)
+    assert [EntriesTrimmed(a.identity, 2, 0)] == turn.changes
+    assert [b.identity] == [each.device.identity for each in stored(rig)]
+    assert [3] == [each.sequence for each in rig.leased()]
+    rig.restart()
+    assert [3] == [each.sequence for each in rig.leased()]
+
+
+def test_entries_that_are_back_are_delivered_behind_the_others() -> None:
+    rig = Rig()
+    a, b = device("a"), device("b")
+    rig.registered(a)
+    fold = Entry(0, b, b"fold", error=b"e", time_unix_ms=5)
+    message = returning(fold, Entry(0, a, b"old", time_unix_ms=7))
+    message.buffer_request.store_id = rig.store.store_id
+    rig.hear(message, sender=SENDER)
+    expected = [
+        (b"s1", None, 0), (b"fold", b"e", 2), (b"old", None, 0),
+    ]  # fmt: skip
+    found = [
+        (each.status, each.error if each.HasField("error") else None, each.first_sequence)
+        for each in rig.leased()
+    ]
+    assert expected == found
+    assert [5, 7] == [each.time_unix_ms for each in stored(rig)][1:]
+    rig.restart()
+    assert [1, 2, 3] == [each.sequence for each in rig.leased()]
+
+
+def test_an_entry_that_is_back_reaches_a_client_that_waits() -> None:
+    rig = Rig()
+    rig.leased()
+    message = returning(Entry(0, device("a"), b"old", time_unix_ms=7))
+    message.buffer_request.store_id = rig.store.store_id
+    turn = rig.hear(message, sender=SENDER)
+    assert {"delivery", "buffer_answer"} == set(kinds(turn))
+    (delivery,) = bodies(turn, "delivery")
+    assert (b"old", 7) == (delivery.status, delivery.time_unix_ms)
+
+
+def test_a_purge_of_a_module_that_is_not_configured_reaches_the_store() -> None:
+    rig = Rig()
+    stranger = Device.of(MODULE + 1, 0, "x")
+    at_once(rig.store.commit([EntryAppended(Entry(1, stranger, b"s"))]))
+    rig.restart()
+    message = request()
+    message.buffer_request.store_id = rig.store.store_id
+    stranger.write_to(message.buffer_request.purge.add(last_sequence=1).device)
+    rig.hear(message, sender=SENDER)
+    assert [] == stored(rig)
+
+
+def test_nothing_of_a_tool_is_read_but_its_requests() -> None:
+    rig = Rig()
+    message = bus_pb2.Message()
+    message.connect_request.instance = 1
+    assert 1 == rig.hear(message, sender=SENDER).counts[Reason.UNEXPECTED_MESSAGE]
