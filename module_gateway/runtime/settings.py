@@ -266,6 +266,14 @@ class ControlPlaneSettings(Section):
     """/metrics, /healthz and /readyz on 127.0.0.1."""
 
 
+class SupervisorSettings(Section):
+    """What `run_all.py` does about its processes."""
+
+    hung_limit_ms: Annotated[int, Field(ge=2_000)] = 10_000
+    """A process without progress for so long is killed and started again. A stall of the whole
+    machine does not count; a healthy process says each second that it lives."""
+
+
 DEFAULT_MODULE_PATHS: dict[str, str] = {
     "1": "mission",
     "2": "io",
@@ -293,6 +301,7 @@ class Settings(Section):
     external_connection: ExternalConnection = ExternalConnection()
     external_client_settings: ExternalClientSettings = ExternalClientSettings()
     control_plane_settings: ControlPlaneSettings = ControlPlaneSettings()
+    supervisor_settings: SupervisorSettings = SupervisorSettings()
     state_dir: Path | None = None
     """Store, bus socket and run notes; default `$XDG_STATE_HOME/module-gateway`. Relative to
     the file."""
