@@ -36,8 +36,8 @@ class Owed(Protocol):
     def put_back(self, entry: Entry, turn: Turn) -> None:
         """Append an entry under the next number."""
 
-    def interrupt(self) -> None:
-        """Make the clients ask for everything anew: what they hold is no longer true."""
+    def void(self, turn: Turn) -> None:
+        """Make the clients forget what they hold, which is no longer true, and ask anew."""
 
 
 class BufferDesk:
@@ -106,7 +106,7 @@ class BufferDesk:
             identity = Device.from_message(stretch.device).identity
             self._owed.purge(identity, stretch.first_sequence, stretch.last_sequence, turn)
         if request.purge:
-            self._owed.interrupt()
+            self._owed.void(turn)
             turn.note(
                 "buffer_purged", what=request.what, stretches=len(request.purge), by=str(sender)
             )

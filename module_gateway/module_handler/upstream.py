@@ -171,6 +171,13 @@ class Upstream:
         turn.changes.append(EntriesTrimmed(identity, last, first))
         self._compactor.trimmed(identity)
 
+    def void(self, turn: Turn) -> None:
+        """Make every client forget what it was given, and ask for what is left."""
+        for lease in self._leases.values():
+            if lease.client is not None:
+                turn.send(lease.client, wire.deliveries_voided(lease.endpoint, lease.epoch))
+        self.interrupt()
+
     def put_back(self, entry: Entry, turn: Turn) -> None:
         """Deliver an entry of before under the next number, with its own time."""
         self._appended(self.outbox.put_back(entry), turn)

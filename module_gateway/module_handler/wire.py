@@ -164,6 +164,14 @@ def delivery(endpoint: int, epoch: int, numbered: Numbered, unix_ms: int) -> bus
     return message
 
 
+def deliveries_voided(endpoint: int, epoch: int) -> bus_pb2.Message:
+    """What was delivered may not exist any more."""
+    message = bus_pb2.Message()
+    message.deliveries_voided.endpoint = endpoint
+    message.deliveries_voided.epoch = epoch
+    return message
+
+
 def command_verdict(
     endpoint: int, epoch: int, session: int, counter: int, response: int
 ) -> bus_pb2.Message:

@@ -66,7 +66,7 @@ class Batch(_message.Message):
     def __init__(self, version: _Optional[int] = ..., sender_kind: _Optional[_Union[Kind, str]] = ..., sender_boot_id: _Optional[int] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ...) -> None: ...
 
 class Message(_message.Message):
-    __slots__ = ("presence", "connect_request", "status_request", "connection_ended", "probe_answer", "live_digest", "live_connections", "connect_verdict", "status_reply", "status_refused", "probe", "close_connection", "push_command", "live_connections_request", "lease", "delivery_receipt", "outbox_ack", "command_forward", "snapshot_request", "session_phase", "lease_granted", "lease_ended", "snapshot", "delivery", "command_verdict", "buffer_request", "buffer_answer")
+    __slots__ = ("presence", "connect_request", "status_request", "connection_ended", "probe_answer", "live_digest", "live_connections", "connect_verdict", "status_reply", "status_refused", "probe", "close_connection", "push_command", "live_connections_request", "lease", "delivery_receipt", "outbox_ack", "command_forward", "snapshot_request", "session_phase", "lease_granted", "lease_ended", "snapshot", "delivery", "command_verdict", "deliveries_voided", "buffer_request", "buffer_answer")
     PRESENCE_FIELD_NUMBER: _ClassVar[int]
     CONNECT_REQUEST_FIELD_NUMBER: _ClassVar[int]
     STATUS_REQUEST_FIELD_NUMBER: _ClassVar[int]
@@ -92,6 +92,7 @@ class Message(_message.Message):
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     DELIVERY_FIELD_NUMBER: _ClassVar[int]
     COMMAND_VERDICT_FIELD_NUMBER: _ClassVar[int]
+    DELIVERIES_VOIDED_FIELD_NUMBER: _ClassVar[int]
     BUFFER_REQUEST_FIELD_NUMBER: _ClassVar[int]
     BUFFER_ANSWER_FIELD_NUMBER: _ClassVar[int]
     presence: Presence
@@ -119,9 +120,10 @@ class Message(_message.Message):
     snapshot: Snapshot
     delivery: Delivery
     command_verdict: CommandVerdict
+    deliveries_voided: DeliveriesVoided
     buffer_request: BufferRequest
     buffer_answer: BufferAnswer
-    def __init__(self, presence: _Optional[_Union[Presence, _Mapping]] = ..., connect_request: _Optional[_Union[ConnectRequest, _Mapping]] = ..., status_request: _Optional[_Union[StatusRequest, _Mapping]] = ..., connection_ended: _Optional[_Union[ConnectionEnded, _Mapping]] = ..., probe_answer: _Optional[_Union[ProbeAnswer, _Mapping]] = ..., live_digest: _Optional[_Union[LiveDigest, _Mapping]] = ..., live_connections: _Optional[_Union[LiveConnections, _Mapping]] = ..., connect_verdict: _Optional[_Union[ConnectVerdict, _Mapping]] = ..., status_reply: _Optional[_Union[StatusReply, _Mapping]] = ..., status_refused: _Optional[_Union[StatusRefused, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ..., close_connection: _Optional[_Union[CloseConnection, _Mapping]] = ..., push_command: _Optional[_Union[PushCommand, _Mapping]] = ..., live_connections_request: _Optional[_Union[LiveConnectionsRequest, _Mapping]] = ..., lease: _Optional[_Union[Lease, _Mapping]] = ..., delivery_receipt: _Optional[_Union[DeliveryReceipt, _Mapping]] = ..., outbox_ack: _Optional[_Union[OutboxAck, _Mapping]] = ..., command_forward: _Optional[_Union[CommandForward, _Mapping]] = ..., snapshot_request: _Optional[_Union[SnapshotRequest, _Mapping]] = ..., session_phase: _Optional[_Union[SessionPhase, _Mapping]] = ..., lease_granted: _Optional[_Union[LeaseGranted, _Mapping]] = ..., lease_ended: _Optional[_Union[LeaseEnded, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., delivery: _Optional[_Union[Delivery, _Mapping]] = ..., command_verdict: _Optional[_Union[CommandVerdict, _Mapping]] = ..., buffer_request: _Optional[_Union[BufferRequest, _Mapping]] = ..., buffer_answer: _Optional[_Union[BufferAnswer, _Mapping]] = ...) -> None: ...
+    def __init__(self, presence: _Optional[_Union[Presence, _Mapping]] = ..., connect_request: _Optional[_Union[ConnectRequest, _Mapping]] = ..., status_request: _Optional[_Union[StatusRequest, _Mapping]] = ..., connection_ended: _Optional[_Union[ConnectionEnded, _Mapping]] = ..., probe_answer: _Optional[_Union[ProbeAnswer, _Mapping]] = ..., live_digest: _Optional[_Union[LiveDigest, _Mapping]] = ..., live_connections: _Optional[_Union[LiveConnections, _Mapping]] = ..., connect_verdict: _Optional[_Union[ConnectVerdict, _Mapping]] = ..., status_reply: _Optional[_Union[StatusReply, _Mapping]] = ..., status_refused: _Optional[_Union[StatusRefused, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ..., close_connection: _Optional[_Union[CloseConnection, _Mapping]] = ..., push_command: _Optional[_Union[PushCommand, _Mapping]] = ..., live_connections_request: _Optional[_Union[LiveConnectionsRequest, _Mapping]] = ..., lease: _Optional[_Union[Lease, _Mapping]] = ..., delivery_receipt: _Optional[_Union[DeliveryReceipt, _Mapping]] = ..., outbox_ack: _Optional[_Union[OutboxAck, _Mapping]] = ..., command_forward: _Optional[_Union[CommandForward, _Mapping]] = ..., snapshot_request: _Optional[_Union[SnapshotRequest, _Mapping]] = ..., session_phase: _Optional[_Union[SessionPhase, _Mapping]] = ..., lease_granted: _Optional[_Union[LeaseGranted, _Mapping]] = ..., lease_ended: _Optional[_Union[LeaseEnded, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., delivery: _Optional[_Union[Delivery, _Mapping]] = ..., command_verdict: _Optional[_Union[CommandVerdict, _Mapping]] = ..., deliveries_voided: _Optional[_Union[DeliveriesVoided, _Mapping]] = ..., buffer_request: _Optional[_Union[BufferRequest, _Mapping]] = ..., buffer_answer: _Optional[_Union[BufferAnswer, _Mapping]] = ...) -> None: ...
 
 class Presence(_message.Message):
     __slots__ = ("served",)
@@ -409,6 +411,14 @@ class Delivery(_message.Message):
     first_sequence: int
     lane: Lane
     def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., delivery: _Optional[int] = ..., sequence: _Optional[int] = ..., device: _Optional[_Union[_internal_protocol_pb2.Device, _Mapping]] = ..., status: _Optional[bytes] = ..., ends_registration: _Optional[bool] = ..., is_repeat: _Optional[bool] = ..., error: _Optional[bytes] = ..., time_unix_ms: _Optional[int] = ..., first_sequence: _Optional[int] = ..., lane: _Optional[_Union[Lane, str]] = ...) -> None: ...
+
+class DeliveriesVoided(_message.Message):
+    __slots__ = ("endpoint", "epoch")
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    endpoint: int
+    epoch: int
+    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class CommandVerdict(_message.Message):
     __slots__ = ("endpoint", "epoch", "session", "counter", "response")

@@ -109,7 +109,7 @@ class StoppedHandler:
         self._logs[entry.device.identity] = numbered.sequence
         turn.changes.append(EntryAppended(numbered))
 
-    def interrupt(self) -> None:
+    def void(self, turn: Turn) -> None:
         """See `buffer_desk.Owed`. Nobody listens."""
 
 

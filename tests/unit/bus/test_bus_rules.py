@@ -38,6 +38,7 @@ REQUESTS = {
     "lease_granted": "endpoint epoch",
     "lease_ended": "endpoint epoch",
     "delivery": "endpoint epoch delivery",
+    "deliveries_voided": "endpoint epoch",
     "buffer_request": "store_id request",
     "buffer_answer": "store_id request",
 }

@@ -14,7 +14,17 @@ from module_gateway.module_handler.turn import Turn
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.identity import Device, Identity
-from tests.unit.module_handler.rig import MODULE, Rig, at_once, bodies, device, kinds, status
+from tests.unit.module_handler.rig import (
+    ENDPOINT,
+    EPOCH,
+    MODULE,
+    Rig,
+    at_once,
+    bodies,
+    device,
+    kinds,
+    status,
+)
 
 A, B = Device.of(7, 0, "a", "Device A", 3), Device.of(7, 0, "b")
 STORE = 2**63 + 1
@@ -37,8 +47,8 @@ class Outbox:
     def put_back(self, entry: Entry, turn: Turn) -> None:
         self.done.append(entry)
 
-    def interrupt(self) -> None:
-        self.done.append("interrupt")
+    def void(self, turn: Turn) -> None:
+        self.done.append("void")
 
 
 @pytest.fixture
@@ -99,7 +109,7 @@ def test_a_purge_reaches_the_outbox_and_makes_the_clients_ask_anew(
     desk: BufferDesk, owed: Outbox
 ) -> None:
     turn = ask(desk, purging())
-    assert [(A.identity, 2, 9), "interrupt"] == owed.done
+    assert [(A.identity, 2, 9), "void"] == owed.done
     assert [(SENDER, 1, "")] == answers(turn)
     (note,) = turn.notes
     assert ("buffer_purged", {"what": "--all", "stretches": 1, "by": "tool/5"}) == (
@@ -196,6 +206,22 @@ def test_a_purge_is_committed_and_delivered_to_nobody() -> None:
     assert [3] == [each.sequence for each in rig.leased()]
     rig.restart()
     assert [3] == [each.sequence for each in rig.leased()]
+
+
+def test_a_purge_voids_what_a_client_was_given() -> None:
+    rig = Rig()
+    a = device("a")
+    rig.registered(a)
+    rig.hear(status(1, 2, b"s2"))
+    assert [1, 2] == [each.delivery for each in rig.leased()]
+    message = request()
+    message.buffer_request.store_id = rig.store.store_id
+    a.write_to(message.buffer_request.purge.add(last_sequence=1).device)
+    turn = rig.hear(message, sender=SENDER)
+    (voided,) = bodies(turn, "deliveries_voided")
+    assert (ENDPOINT, EPOCH) == (voided.endpoint, voided.epoch)
+    assert [4] == [each.delivery for each in bodies(turn, "delivery")], "a gap shows it as well"
+    assert [2] == [each.sequence for each in rig.leased()]
 
 
 def test_entries_that_are_back_are_delivered_behind_the_others() -> None:
