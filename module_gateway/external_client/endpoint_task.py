@@ -115,7 +115,7 @@ class EndpointTask:
     def feed(self, event: Event) -> None:
         """Give an event to the core and do what it asks."""
         try:
-            for effect in self.endpoint.step(event, time.monotonic()):
+            for effect in self.endpoint.step(event, time.monotonic(), time.time_ns() // 1_000_000):
                 self._do(effect)
             self._set_timer()
         except Exception as error:  # noqa: BLE001  # a named supervisor edge: a defect ends the process

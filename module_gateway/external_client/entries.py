@@ -67,6 +67,31 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """The handler may forget this device's entries up to `position`.
+
+    `first_sequence` 0: all of them, else from that one on.
+    """
+
+    device: Device
+    position: Position
+    first_sequence: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class Flight:
+    """One published status that waits for its StatusResponse. It carries an entry or a fold."""
+
+    counter: int
+    identity: Identity
+    state: int
+    sent_at: float
+    entry: Entry | None = None
+    is_probe: bool = False
+    is_acknowledged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Fold:
     """A contiguous part of one device's log as one status (contract R8).
 

@@ -46,9 +46,10 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """A handler delivers from now on."""
+    """A handler delivers from now on, entries of this store."""
 
     peer: int
+    store_id: int = 0
 
 
 LeaseEvent = Delivered | Registered | Granted | Verdict | Count | Tell | Superseded
@@ -308,7 +309,7 @@ class Leases:
         handler.store_id = granted.store_id
         handler.streams = _streams()
         handler.parts.clear()
-        return [Granted(peer)]
+        return [Granted(peer, granted.store_id)]
 
     def _snapshot(
         self, peer: int, handler: _Handler, snapshot: bus_pb2.Snapshot

@@ -318,3 +318,19 @@ async def test_defect_ends_the_process(broker: MosquittoBroker) -> None:
         client.link_up()
         with pytest.raises(ZeroDivisionError):
             await asyncio.wait_for(task, 5)
+
+
+async def test_it_is_ready_only_while_a_handler_is_heard() -> None:
+    listener = listening_socket()
+    checks: dict[str, bool] = {}
+    settings = make_settings(listener.getsockname()[1])
+    try:
+        async with running_client(settings, LinkedHandler(), checks=checks) as (client, _, _):
+            async with asyncio.timeout(10):
+                while not checks.get("handler"):
+                    await asyncio.sleep(0.005)
+            [address] = client._handlers
+            client.peer_lost(address)
+            assert checks["handler"] is False
+    finally:
+        listener.close()

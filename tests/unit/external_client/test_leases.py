@@ -32,7 +32,7 @@ def leases() -> Leases:
 def grant(leases: Leases, peer: int = 1, store: int = 11) -> None:
     message = bus_pb2.Message()
     message.lease_granted.epoch, message.lease_granted.store_id = EPOCH, store
-    assert [Granted(peer)] == leases.receive(peer, message, 0.0)
+    assert [Granted(peer, store)] == leases.receive(peer, message, 0.0)
 
 
 def delivery(number: int, **fields: object) -> bus_pb2.Message:

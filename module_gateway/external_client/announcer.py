@@ -1,0 +1,75 @@
+"""Who is announced while a session runs, beside those of its Connect (contract R12, R15, R16).
+
+Pure. Devices that come later are invited, those in quarantine are tried a few at a time, and who
+is missing for too long gets a DISCONNECT.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from module_gateway.external_client.backlog import Backlog
+from module_gateway.external_client.effects import SessionEffect
+from module_gateway.external_client.guest_list import GuestList
+from module_gateway.external_client.session import Phase, Session
+from module_gateway.protocol.identity import Identity
+
+MAX_PROBES: Final = 4
+"""Quarantined devices that are tried at the same time."""
+
+
+class Announcer:
+    """Asks a session to announce devices, or to say that they are gone."""
+
+    def __init__(self, backlog: Backlog, guest_list: GuestList) -> None:
+        self._backlog = backlog
+        self._guest_list = guest_list
+        self._quarantine = guest_list.quarantine
+
+    def invite(self, session: Session, identity: Identity, now: float) -> list[SessionEffect]:
+        """Announce a device that the running session does not know yet."""
+        if session.phase is not Phase.RUNNING or identity in self._quarantine:
+            return []
+        if session.sender.is_announced(identity) or self._backlog.waiting(identity):
+            return []
+        if not self._guest_list.has_news_of(identity):
+            return []
+        return session.invite(self._guest_list.marker(identity), now, is_probe=False)
+
+    def invite_missing(self, session: Session, now: float) -> list[SessionEffect]:
+        """Announce everybody whom the session does not know yet."""
+        effects: list[SessionEffect] = []
+        for identity in self._guest_list.all():
+            effects += self.invite(session, identity, now)
+        return effects
+
+    def probe(self, session: Session | None, now: float) -> list[SessionEffect]:
+        """Try quarantined devices again, a few at a time (R16)."""
+        effects: list[SessionEffect] = []
+        for identity in self._quarantine.due(now):
+            if not self._guest_list.has_news_of(identity):
+                self._quarantine.release(identity)
+                continue
+            if session is None or session.phase is not Phase.RUNNING:
+                break
+            if session.sender.probes >= MAX_PROBES:
+                break
+            if not session.sender.is_announced(identity):
+                self._quarantine.postpone(identity, now)
+                marker = self._guest_list.marker(identity)
+                effects += session.invite(marker, now, is_probe=True)
+        return effects
+
+    def say_gone(self, session: Session, identity: Identity, now: float) -> list[SessionEffect]:
+        """It was missing for too long."""
+        if not session.sender.is_announced(identity):
+            return []
+        self._backlog.hold_marker(session.sender.farewell(identity))
+        return session.offer(identity, now)
+
+    def has_new_fold(self, session: Session) -> bool:
+        """A fold of an announced device waits: it can only travel in a new session (R14)."""
+        folds, sender = self._backlog.folds, session.sender
+        return any(folds.accepts(each) and sender.is_announced(each) for each in folds) or any(
+            sender.is_announced(each) for each in self._backlog.replay.folds()
+        )

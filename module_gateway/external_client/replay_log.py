@@ -1,0 +1,236 @@
+"""The ledger's part for devices whose every entry is sent, none folded (contract R18).
+
+Pure. What waits of each is in its `ReplayLine`; here is what concerns them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from module_gateway.external_client.entries import Acknowledgement, Entry, Flight, Lane, Receipt
+from module_gateway.external_client.replay_line import ReplayLine, Run
+from module_gateway.protocol.external import Position, Stretch
+from module_gateway.protocol.identity import Device, Identity
+
+
+class ReplayLog:
+    """All devices of one endpoint's modules with replay.
+
+    Attributes:
+        splits_live: the session takes live entries beside replayed ones.
+        is_broken: a handler began anew within such a session: what it delivers is not taken
+            before the session is over.
+    """
+
+    def __init__(
+        self,
+        modules: frozenset[int],
+        acknowledgements: list[Acknowledgement],
+        released: list[Receipt],
+    ) -> None:
+        """What the handlers are to be told goes to the two lists."""
+        self.splits_live = False
+        self.is_broken = False
+        self._modules = modules
+        self._acknowledgements = acknowledgements
+        self._released = released
+        self._lines: dict[Identity, ReplayLine] = {}
+        self._with_fold: set[Identity] = set()
+
+    # What others ask
+
+    def covers(self, identity: Identity) -> bool:
+        """Whether the device's module replays."""
+        return identity.module in self._modules
+
+    def __iter__(self) -> Iterator[Identity]:
+        """Every device with an entry that waits to be sent."""
+        return (each for each, line in self._lines.items() if line.is_waiting)
+
+    def __contains__(self, identity: Identity) -> bool:
+        line = self._lines.get(identity)
+        return line is not None and line.is_waiting
+
+    def newest(self, identity: Identity) -> Entry | None:
+        """The newest one that waits to be replayed."""
+        line = self._lines.get(identity)
+        return None if line is None else line.newest
+
+    def waiting(self, identity: Identity) -> int:
+        """How many entries and markers wait."""
+        line = self._lines.get(identity)
+        return 0 if line is None else line.waiting
+
+    def identities_waiting(self) -> list[Identity]:
+        """Every device with something to send in a session."""
+        return [each for each, line in self._lines.items() if line.waiting]
+
+    @property
+    def held(self) -> int:
+        """How many deliveries this process keeps unreceipted."""
+        return sum(line.held for line in self._lines.values())
+
+    def is_overtaken(self, entry: Entry) -> bool:
+        """Newer entries of its device were delivered in lane LIVE: it says nothing of now."""
+        line = self._lines.get(entry.identity)
+        is_old = entry.lane is not Lane.LIVE and not entry.is_marker
+        return is_old and line is not None and line.has_live
+
+    def has_left(self, identity: Identity) -> bool:
+        """The device is gone, and all that is known of it has been sent and acknowledged."""
+        line = self._lines.get(identity)
+        return line is not None and line.has_left and line.is_settled
+
+    def folds(self) -> list[Identity]:
+        """Devices whose next entry is a fold of the handler."""
+        self._with_fold = {each for each in self._with_fold if each in self}
+        return [each for each in self._with_fold if self._lines[each].is_fold_next]
+
+    # In
+
+    def receive(self, entry: Entry) -> bool:
+        """Take an entry; False when it is known or done already, or not to be taken now."""
+        if entry.error is not None:
+            self._with_fold.add(entry.identity)
+        is_live = entry.lane is Lane.LIVE
+        is_taken = not self.is_broken and (self.splits_live or not is_live)
+        return self._line(entry.device, entry.store_id).receive(entry, is_taken=is_taken)
+
+    def hold_marker(self, marker: Entry) -> bool:
+        """Take a marker. False: something waits that says more."""
+        return self._line(marker.device).hold_marker(marker)
+
+    def put_first(self, marker: Entry) -> None:
+        """A DISCONNECT of our own that goes before anything that waits."""
+        self._line(marker.device).farewell = marker
+
+    def handler_began(self, store_id: int) -> bool:
+        """A lease was granted: it delivers from the oldest entry on.
+
+        Returns:
+            True when the running session cannot go on with it: live entries were sent, and what
+            it calls live now need not follow them.
+        """
+        own = [line for line in self._lines.values() if line.store_id == store_id]
+        for line in own:
+            line.is_lossy = False
+        self.is_broken |= self.splits_live and any(line.has_live for line in own)
+        return self.is_broken
+
+    # Out
+
+    def is_sendable(self, identity: Identity, lane: Lane, *, is_announced: bool) -> bool:
+        """Whether `pop` would give something."""
+        return self._next_run(identity, lane, is_announced=is_announced) is not None
+
+    def pop(self, identity: Identity, lane: Lane, *, is_announced: bool) -> Entry | None:
+        """The next entry or marker, see `ReplayLine.next_run`."""
+        run = self._next_run(identity, lane, is_announced=is_announced)
+        return None if run is None else self._lines[identity].pop(run)
+
+    def pop_oldest(self, identity: Identity) -> Entry | None:
+        """The oldest waiting entry, also of a device in quarantine."""
+        line = self._lines.get(identity)
+        return None if line is None else line.pop_oldest()
+
+    def pop_for_guest(self, identity: Identity) -> Entry | None:
+        """What the CONNECTING of a connect sequence carries."""
+        line = self._lines.get(identity)
+        return None if line is None else line.pop_for_guest()
+
+    def fly(self, flight: Flight, *, is_guest: bool = False) -> None:
+        """A status was published. That of a guest is acknowledged by `acknowledge_guest`."""
+        line = self._lines.get(flight.identity)
+        if line is not None:
+            line.fly(flight, is_guest=is_guest)
+
+    def acknowledge(self, flight: Flight) -> None:
+        """The control plane acknowledged it."""
+        line = self._lines.get(flight.identity)
+        if line is not None:
+            line.acknowledge(flight)
+
+    def acknowledge_guest(self, identity: Identity) -> None:
+        """The connect sequence came so far that its CONNECTING was certainly taken (R11)."""
+        line = self._lines.get(identity)
+        if line is not None:
+            line.acknowledge_guest()
+
+    def swallow(self, entry: Entry) -> None:
+        """It says nothing that upstream does not know: done without being sent."""
+        self._line(entry.device).swallow(entry)
+
+    # What the control plane has
+
+    def trim(self, identity: Identity, position: Position) -> None:
+        """It has applied everything up to there (R11)."""
+        line = self._lines.get(identity)
+        if line is not None:
+            line.trim(position)
+
+    def skip(self, identity: Identity, stretch: Stretch) -> None:
+        """It has applied these as well, though older ones may be missing."""
+        if self.covers(identity):
+            self._line(Device(identity), stretch.store_id).skip(stretch)
+
+    # A session ends
+
+    def settle(self, identity: Identity) -> None:
+        """Without a session a mere end says nothing."""
+        line = self._lines.get(identity)
+        if line is not None:
+            line.settle()
+
+    def rewind(self, identity: Identity) -> None:
+        """Nothing more is sent of this device in this session."""
+        line = self._lines.get(identity)
+        if line is not None:
+            line.rewind()
+
+    def end_session(self) -> None:
+        """Everything waits again; after a split nothing is kept, the handler delivers it anew."""
+        for line in self._lines.values():
+            if self.splits_live:
+                line.forget()
+            elif not line.is_settled:
+                line.rewind()
+        self.splits_live = self.is_broken = False
+
+    # Devices that the control plane does not know
+
+    def park(self, identity: Identity) -> None:
+        """Keep the oldest entry alone, so that the others hold up no other device."""
+        if self.covers(identity):
+            self._line(Device(identity)).park()
+
+    def unpark(self, identity: Identity) -> bool:
+        """It is known after all. True: its handler must deliver anew."""
+        line = self._lines.get(identity)
+        if line is None:
+            return False
+        line.is_parked = False
+        return line.is_lossy
+
+    # Lifetime
+
+    def prune(self, keep: int) -> None:
+        """Forget devices that left long ago, oldest first, beyond `keep`."""
+        for identity, line in tuple(self._lines.items()):
+            if len(self._lines) <= keep:
+                return
+            if line.is_settled and not line.is_parked:
+                del self._lines[identity]
+
+    # How
+
+    def _line(self, device: Device, store_id: int = 0) -> ReplayLine:
+        line = self._lines.get(device.identity)
+        if line is None:
+            line = ReplayLine(device, store_id, self._acknowledgements, self._released)
+            self._lines[device.identity] = line
+        line.store_id = line.store_id or store_id
+        return line
+
+    def _next_run(self, identity: Identity, lane: Lane, *, is_announced: bool) -> Run | None:
+        line = self._lines.get(identity)
+        return None if line is None else line.next_run(lane, is_announced=is_announced)
