@@ -122,7 +122,9 @@ async def serve(runtime: Runtime) -> None:
     runtime.health.set("bus", is_ok=False, detail="not connected yet")
     runtime.health.set("store", is_ok=False, detail="not loaded yet")
     store = open_store(settings, runtime.state_dir)
-    handler = ModuleHandler(settings, modules, bus, store, runtime.health.set)
+    handler = ModuleHandler(
+        settings, modules, bus, store, runtime.health.set, progress=runtime.progress
+    )
 
     async def announce() -> None:
         await handler.ready()

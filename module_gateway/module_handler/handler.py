@@ -34,6 +34,7 @@ from module_gateway.module_handler.turn import Turn
 from module_gateway.modules.containment import ContainedModule
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason, StoreError
+from module_gateway.runtime.health import Progress
 from module_gateway.runtime.log import clean_text, get_logger
 from module_gateway.runtime.settings import Settings
 from module_gateway.runtime.tasks import start_task, stop_tasks
@@ -45,6 +46,9 @@ whole stop has 10 s)."""
 RETRY_MIN_S: Final = 0.1
 RETRY_MAX_S: Final = 5.0
 """Between attempts on a store that fails. Devices meanwhile get no answer and come again."""
+
+STALL_S: Final = 30.0
+"""A flash card may need seconds for one sync; nothing that still works needs so long."""
 
 LATE_S: Final = 0.05
 CATCH_UP_TURNS: Final = 5
@@ -83,6 +87,7 @@ class ModuleHandler:
         health_changed: Callable[[str, bool, str], None] = lambda *_: None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        progress: Progress | None = None,
     ) -> None:
         """Prepare a handler.
 
@@ -94,6 +99,7 @@ class ModuleHandler:
             health_changed: told ("bus" or "store", is_ok, detail) on every change.
             clock: monotonic seconds.
             wall: Unix time in seconds; only written down.
+            progress: of the process; what waits in the inbox must not stand still.
 
         Raises:
             ConfigError: the partitions have a wrong form.
@@ -111,6 +117,7 @@ class ModuleHandler:
         self._health_changed = health_changed
         self._clock, self._wall = clock, wall
         self._inbox = Inbox()
+        self._turns = (progress or Progress()).expect("turns of the core and commits", STALL_S)
         self._reader = PageReader(self._store, self._page_found, self._read_failed)
         self._has_read_failed = False
         self._wake = asyncio.Event()
@@ -191,6 +198,7 @@ class ModuleHandler:
     def _put(self, event: Event) -> None:
         if not self._inbox.put(event) and isinstance(event, Heard):
             metrics.DROPPED.labels(Reason.QUEUE_FULL).inc(len(event.messages))
+        self._turns.wait()
         self._wake.set()
 
     # What the store tells
@@ -230,6 +238,7 @@ class ModuleHandler:
                     backoff_s = min(2 * backoff_s, RETRY_MAX_S)
                     if not await self._reload(turn):
                         return
+                self._turns.done(is_more=bool(self._inbox))
                 if not self._inbox:
                     break
             self._arm_timer()
@@ -309,6 +318,7 @@ class ModuleHandler:
                 await self._store.commit(stored)
             except StoreError as error:
                 self._store_failed("store_still_failing", error)
+                self._turns.done(is_more=True)  # in vain, but it goes on
                 await self._pause(backoff_s)
                 backoff_s = min(2 * backoff_s, RETRY_MAX_S)
                 continue

@@ -14,7 +14,7 @@ from module_gateway.bus import batch
 from module_gateway.bus.link import Address, Link
 from module_gateway.bus.memory import MemoryBroker
 from module_gateway.module_handler import metrics
-from module_gateway.module_handler.handler import ModuleHandler
+from module_gateway.module_handler.handler import STALL_S, ModuleHandler
 from module_gateway.module_handler.outbox import Entry
 from module_gateway.module_handler.store import EntryAppended, MemoryStore, Store
 from module_gateway.modules.car_accessory import CarAccessoryModule
@@ -23,6 +23,7 @@ from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason, StoreError
 from module_gateway.protocol.identity import Device
 from module_gateway.protocol.live_digest import RunningDigest
+from module_gateway.runtime.health import Progress
 from module_gateway.runtime.settings import BusSettings, ModuleHandlerSettings, Settings
 from module_gateway.runtime.tasks import start_task, stop_tasks
 from tests.stores import FailingStore
@@ -86,8 +87,15 @@ class Stage:
         self.store = FailingStore(MemoryStore() if store is None else store)
         self.health: dict[str, bool] = {}
         module = ContainedModule(CarAccessoryModule(), NUMBER)
+        self.moment = 0.0
+        self.progress = Progress(lambda: self.moment)
         self.handler = ModuleHandler(
-            settings, {NUMBER: module}, self.broker.bus(), self.store, self._health_changed
+            settings,
+            {NUMBER: module},
+            self.broker.bus(),
+            self.store,
+            self._health_changed,
+            progress=self.progress,
         )
         self.server = Peer(self.broker, bus_pb2.INTERNAL_SERVER)
         self.client = Peer(self.broker, bus_pb2.EXTERNAL_CLIENT)
@@ -205,6 +213,38 @@ async def test_R1_a_failed_commit_drops_its_effects_and_loads_the_state_again(
         stage.server.say(speak.status(1, 3, PRESSED))
         assert 3 == (await stage.server.expect("status_reply")).sequence
         assert stage.health["store"]
+
+
+async def test_a_commit_that_does_not_end_is_no_progress() -> None:
+    async with staged() as stage:
+        await stage.register()
+        while stage.handler._turns.age_s() or stage.handler._inbox:
+            await asyncio.sleep(0)
+        stage.moment += 1000.0
+        assert stage.progress.stalled() == ""
+        stage.store.gate.clear()
+        stage.store.waiting.clear()
+        stage.server.say(speak.status(1, 2, RELEASED))
+        await stage.store.waiting.wait()
+        stage.moment += STALL_S + 1
+        assert stage.progress.stalled() == "turns of the core and commits for 31 s"
+        stage.store.gate.set()
+        await stage.server.expect("status_reply")
+        while stage.progress.stalled():
+            await asyncio.sleep(0)
+
+
+async def test_a_store_that_fails_again_and_again_has_not_hung() -> None:
+    async with staged() as stage:
+        await stage.register()
+        stage.store.fails_commits, stage.store.fails_loads = 1, 3
+        stage.server.say(speak.status(1, 2, RELEASED))
+        for left in (2, 1, 0):
+            while stage.store.fails_loads > left:
+                await asyncio.sleep(0.005)
+            stage.moment += STALL_S * 0.8  # between two attempts
+            assert stage.progress.stalled() == ""
+        assert await stage.server.expect("live_connections_request") is not None
 
 
 async def test_a_store_that_cannot_be_loaded_again_is_asked_until_it_can() -> None:
