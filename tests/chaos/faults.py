@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -72,7 +73,10 @@ class Vandal:
         if fault.standstill_s:
             os.kill(pid, signal.SIGSTOP)
             await asyncio.sleep(fault.standstill_s)
-            os.kill(pid, signal.SIGCONT)
+            with suppress(
+                ProcessLookupError
+            ):  # it was so slow that its supervisor took it for hung
+                os.kill(pid, signal.SIGCONT)
         else:
             os.kill(pid, signal.SIGKILL)
             self._killed[fault.part] = pid
