@@ -250,6 +250,15 @@ class Backlog:
 
     # Lifetime
 
+    def forget_all(self) -> None:
+        """Nothing that was delivered counts any more: what is left is delivered anew.
+
+        Only without a session. What was acknowledged upstream has been told to the handlers.
+        """
+        self.folds.forget_all()
+        self.replay.forget_all()
+        self._logs.clear()
+
     def prune(self, keep: int = MAX_LOGS) -> None:
         """Forget devices that left long ago, oldest first, beyond `keep`."""
         self.replay.prune(keep)

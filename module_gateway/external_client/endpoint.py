@@ -43,7 +43,7 @@ from module_gateway.external_client.events import (
     Tick,
 )
 from module_gateway.external_client.guest_list import GuestList
-from module_gateway.external_client.leases import Delivered, Granted, Leases, Registered
+from module_gateway.external_client.leases import Delivered, Granted, Leases, Registered, Voided
 from module_gateway.external_client.preparation import Preparation
 from module_gateway.external_client.quarantine import Quarantine
 from module_gateway.external_client.retry import Retry
@@ -208,6 +208,8 @@ class Endpoint:
                     effects += self._granted(store_id, now)
                 case Registered():
                     effects += self._registered(event, now)
+                case Voided():
+                    effects += self._voided(now)
                 case Verdict():
                     if self.session is None:
                         effects.append(Count(Reason.COMMAND_STALE_SESSION))
@@ -233,6 +235,13 @@ class Endpoint:
         if is_broken:
             effects += self._apply(session, session.renew(Reason.SEQUENCE_GAP), now)
         return effects
+
+    def _voided(self, now: float) -> list[Effect]:
+        """Keep nothing of what an operator may have purged: end, forget, ask for what is left."""
+        self._preparation = None
+        effects = self._end(Reason.BUFFER_PURGED, now) + self._flush()
+        self.backlog.forget_all()
+        return [*effects, *self.leases.resync(now)]
 
     def _delivered(self, entry: Entry, now: float) -> list[Effect]:
         identity = entry.identity
@@ -345,12 +354,6 @@ class Endpoint:
                     effects += self._ended(session, reason, now)
                 case _:
                     assert_never(effect)
-        return effects
-
-    def _invite_missing(self, now: float) -> list[Effect]:
-        effects: list[Effect] = []
-        for identity in self.guest_list.all():
-            effects += self._invite(identity, now)
         return effects
 
     def _end(self, reason: Reason, now: float) -> list[Effect]:

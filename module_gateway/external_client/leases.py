@@ -24,7 +24,9 @@ START_S: Final = 5.0
 """So long after its first request a client has just started: time for every handler to answer."""
 
 
-_FROM_HANDLER: Final = frozenset({"lease_granted", "snapshot", "delivery", "command_verdict"})
+_FROM_HANDLER: Final = frozenset(
+    {"lease_granted", "snapshot", "delivery", "command_verdict", "deliveries_voided"}
+)
 _IN_LEASE: Final = frozenset({"snapshot", "delivery"})
 
 
@@ -52,7 +54,14 @@ class Granted:
     store_id: int = 0
 
 
-LeaseEvent = Delivered | Registered | Granted | Verdict | Count | Tell | Superseded
+@dataclass(frozen=True, slots=True)
+class Voided:
+    """An operator has purged entries that this handler may have delivered."""
+
+    peer: int
+
+
+LeaseEvent = Delivered | Registered | Granted | Voided | Verdict | Count | Tell | Superseded
 """What a message of a handler means."""
 
 
@@ -271,6 +280,8 @@ class Leases:
         match body:
             case bus_pb2.LeaseGranted():
                 return self._granted(peer, handler, body)
+            case bus_pb2.DeliveriesVoided():
+                return [Voided(peer)]
             case bus_pb2.CommandVerdict():
                 return [Verdict(body.session, body.counter, body.response)]
             case bus_pb2.Snapshot():

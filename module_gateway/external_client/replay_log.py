@@ -221,6 +221,11 @@ class ReplayLog:
             if line.is_settled and not line.is_parked:
                 del self._lines[identity]
 
+    def forget_all(self) -> None:
+        """Nothing that was delivered counts any more. No session is open."""
+        self._lines.clear()
+        self._with_fold.clear()
+
     # How
 
     def _line(self, device: Device, store_id: int = 0) -> ReplayLine:

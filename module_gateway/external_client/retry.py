@@ -31,6 +31,7 @@ _GIVEN_UP: Final = frozenset(
         Reason.WRONG_SESSION,
         Reason.COUNTER_EXHAUSTED,
         Reason.FOLD_IN_SESSION,
+        Reason.BUFFER_PURGED,
         Reason.SEQUENCE_GAP,
     }
 )
