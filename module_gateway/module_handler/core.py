@@ -8,7 +8,7 @@ ends and lists as they came, then the newcomers, then the timers, then the deliv
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias, assert_never
 
 from module_gateway.bus.address import Address
@@ -17,21 +17,28 @@ from module_gateway.module_handler.clients import Clients
 from module_gateway.module_handler.connections import ConnectionLimits, Connections
 from module_gateway.module_handler.devices import DeviceLimits, Devices
 from module_gateway.module_handler.registration import DeviceModule
-from module_gateway.module_handler.roster import Seat, Standing
+from module_gateway.module_handler.roster import Connection, Seat, Standing
 from module_gateway.module_handler.store import (
+    CommandsStored,
     DeviceForgotten,
     DeviceStored,
     HolderStored,
     Page,
+    RegistrationStored,
     StoredState,
 )
 from module_gateway.module_handler.turn import SERVER, Turn
 from module_gateway.module_handler.upstream import Upstream, UpstreamLimits
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
-from module_gateway.protocol.identity import Identity
+from module_gateway.protocol.identity import Device, Identity
 
 CLIENT: Final = int(bus_pb2.EXTERNAL_CLIENT)
+
+_Lasting: TypeAlias = tuple[
+    tuple[Device, Connection] | None, RegistrationStored | None, CommandsStored | None
+]
+"""What is stored of an identity, without what alone is not worth a write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +130,7 @@ class Core:
             CLIENT: clients.readers,
             TOOL: desk.readers,
         }
-        self._stored: dict[Identity, DeviceStored] = {}
+        self._stored: dict[Identity, _Lasting] = {}
         self._upstream.restore(state)
         self._restore(state, now)
 
@@ -236,33 +243,27 @@ class Core:
                 if self._stored.pop(identity, None) is not None:
                     turn.changes.append(DeviceForgotten(identity))
                 continue
+            connected = None if seat is None else (seat.device, seat.connection)
+            lasting = (connected, registration, parked)
+            if self._stored.get(identity) == lasting:
+                continue
+            self._stored[identity] = lasting
             holder = None
             if seat is not None:
                 holder = HolderStored(seat.device, seat.connection, seat.last_sequence, seat.reply)
-            stored = DeviceStored(identity, holder, registration, parked)
-            lasting = _lasting(stored)
-            if self._stored.get(identity) != lasting:
-                self._stored[identity] = lasting
-                turn.changes.append(stored)
+            turn.changes.append(DeviceStored(identity, holder, registration, parked))
 
     def _restore(self, state: StoredState, now: float) -> None:
         seats = []
         for stored in state.devices:
             if stored.identity.module not in self._modules:
                 continue
-            self._stored[stored.identity] = _lasting(stored)
             self._devices.restore(stored.identity, stored.registration, stored.parked, now)
             holder = stored.holder
+            connected = None if holder is None else (holder.device, holder.connection)
+            self._stored[stored.identity] = (connected, stored.registration, stored.parked)
             if holder is not None:
                 seat = Seat(holder.connection, holder.device, Standing.HOLDER)
                 seat.last_sequence, seat.reply = holder.last_sequence, holder.reply
                 seats.append(seat)
         self._connections.restore(seats, now)
-
-
-def _lasting(stored: DeviceStored) -> DeviceStored:
-    """Without what is not worth a write."""
-    holder = stored.holder
-    if holder is None:
-        return stored
-    return replace(stored, holder=replace(holder, last_sequence=0, reply=None))

@@ -110,6 +110,8 @@ class Log:
 
     def has(self, sequence: int) -> bool:
         """Whether the entry of that number, if there was one, is not acknowledged or folded."""
+        if not self.stretches:  # nearly always
+            return sequence > self.trimmed_to
         return sequence > self.trimmed_to and not any(
             first <= sequence <= last for first, last in self.stretches
         )

@@ -90,6 +90,8 @@ class Upstream:
             lease.is_exposed = stored.is_exposed
             lease.exposed_to = state.last_sequence if stored.is_exposed else 0
             lease.held_to = state.last_sequence
+        for identity in self.outbox.identities():
+            self._compactor.appended(identity)  # the bounds may be lower than they were
         for recorded in state.verdicts:
             self.command_log(recorded.endpoint).record(recorded.verdict)
 

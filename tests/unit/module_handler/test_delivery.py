@@ -307,3 +307,11 @@ def test_R8_what_was_delivered_live_is_exposed() -> None:
     desk.put(b"new")
     desk.pump()
     assert 2 == desk.lease.exposed_to
+
+
+def test_R18_a_log_that_is_emptied_beside_a_replay_is_known_to_be_empty() -> None:
+    desk = split()
+    desk.put(b"new")
+    desk.outbox.trim(A.identity, 2, first_sequence=2)
+    desk.trim(1)
+    assert 0 == len(desk.outbox)

@@ -415,6 +415,15 @@ def test_the_outbox_of_all_devices_is_bounded() -> None:
     assert rig.core.sizes()["outbox_bytes"] <= 20_000
 
 
+def test_a_bound_that_was_lowered_holds_after_a_restart(rig: Rig) -> None:
+    rig.registered(A)
+    fill(rig, 2, 30)
+    rig.limits = limits(entries=8)
+    rig.restart()
+    rig.decide()
+    assert len(rig.outbox(A)) <= 8
+
+
 def test_what_waits_for_too_long_is_folded() -> None:
     rig = Rig(limits(entries=32, age_s=3_600.0))
     rig.registered(A)
