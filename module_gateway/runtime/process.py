@@ -165,9 +165,9 @@ async def _run_main(runtime: Runtime, main: Callable[[Runtime], Awaitable[None]]
     work = asyncio.ensure_future(main(runtime))
     stop = asyncio.ensure_future(runtime.stop.wait())
     await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+    runtime.notifier.stopping()
     if not work.done():
         runtime.health.set(STARTED, is_ok=False, detail="stopping")
-        runtime.notifier.stopping()
         if runtime.failure is not None:
             _log.info("stopping", failure=runtime.failure)
         await asyncio.wait({work}, timeout=STOP_LIMIT_S)

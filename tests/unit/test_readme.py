@@ -104,6 +104,7 @@ def programs() -> set[str]:
 def test_only_programs_that_are_checked_here_are_called() -> None:
     assert programs() <= {
         "make", "curl", "python", "python3", "fleet-lab", "module-gateway", "docker",
+        "install", "systemctl",
     }  # fmt: skip
 
 
@@ -165,6 +166,18 @@ def test_docker_files_exist(words: list[str]) -> None:
             assert (ROOT / file).is_file()
         case _:
             pytest.fail(f"nobody checks {words}")
+
+
+@pytest.mark.parametrize(
+    "words", [w for w in COMMANDS if w[0] in {"install", "systemctl"}], ids=" ".join
+)
+def test_files_and_services_of_the_unit_exist(words: list[str]) -> None:
+    units = {path.name for path in (ROOT / "deploy/systemd").iterdir()}
+    if words[0] == "install":
+        source = words[-2]
+        assert source == "my.json" or (ROOT / source).is_file()
+    else:
+        assert words[-1] == "daemon-reload" or f"{words[-1]}.service" in units
 
 
 @pytest.mark.parametrize("words", [w for w in COMMANDS if w[0] == "curl"], ids=lambda w: w[-1])
