@@ -11,7 +11,9 @@ from typing import Final
 from module_gateway.external_client.backlog import Backlog
 from module_gateway.external_client.effects import SessionEffect
 from module_gateway.external_client.guest_list import GuestList
+from module_gateway.external_client.retry import Retry
 from module_gateway.external_client.session import Phase, Session
+from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.identity import Identity
 
 MAX_PROBES: Final = 4
@@ -21,10 +23,12 @@ MAX_PROBES: Final = 4
 class Announcer:
     """Asks a session to announce devices, or to say that they are gone."""
 
-    def __init__(self, backlog: Backlog, guest_list: GuestList) -> None:
+    def __init__(self, backlog: Backlog, guest_list: GuestList, retry: Retry) -> None:
         self._backlog = backlog
         self._guest_list = guest_list
         self._quarantine = guest_list.quarantine
+        self._retry = retry
+        self._was_behind = False
 
     def invite(self, session: Session, identity: Identity, now: float) -> list[SessionEffect]:
         """Announce a device that the running session does not know yet."""
@@ -32,7 +36,7 @@ class Announcer:
             return []
         if session.sender.is_announced(identity) or self._backlog.waiting(identity):
             return []
-        if not self._guest_list.has_news_of(identity):
+        if not self._guest_list.has_news_of(identity) or self._guest_list.is_held_back(identity):
             return []
         return session.invite(self._guest_list.marker(identity), now, is_probe=False)
 
@@ -66,6 +70,26 @@ class Announcer:
             return []
         self._backlog.hold_marker(session.sender.farewell(identity))
         return session.offer(identity, now)
+
+    def follow_up(self, session: Session, now: float) -> list[SessionEffect]:
+        """What the latest event makes due in a running session.
+
+        Whoever was held back until the backlog was through is announced; a fold of an announced
+        device, which only travels in a new session, ends this one (R14).
+        """
+        effects: list[SessionEffect] = []
+        was_behind, self._was_behind = self._was_behind, self._backlog.replay.is_behind
+        if was_behind and not self._was_behind:
+            effects += self.invite_missing(session, now)
+        renewal_at = self.renewal_at(session)
+        if renewal_at is not None and renewal_at <= now:
+            effects += session.renew(Reason.FOLD_IN_SESSION)
+        return effects
+
+    def renewal_at(self, session: Session) -> float | None:
+        """When the session is to be given up for a fold."""
+        is_due = not session.is_renewing and self.has_new_fold(session)
+        return self._retry.renewal_at if is_due else None
 
     def has_new_fold(self, session: Session) -> bool:
         """A fold of an announced device waits: it can only travel in a new session (R14)."""

@@ -14,6 +14,7 @@ from typing import Final
 
 from module_gateway.external_client.entries import Acknowledgement, Entry, Flight, Fold, Receipt
 from module_gateway.external_client.error_aggregator import ErrorAggregator, ErrorModule
+from module_gateway.external_client.lane_room import LANE_BYTES, LANE_DELIVERIES
 from module_gateway.external_client.replay_log import ReplayLog
 from module_gateway.protocol.external import Position
 from module_gateway.protocol.identity import Device, Identity
@@ -48,12 +49,15 @@ class Backlog:
     """
 
     def __init__(
-        self, modules: Mapping[int, ErrorModule], replay_modules: frozenset[int] = frozenset()
+        self,
+        modules: Mapping[int, ErrorModule],
+        replay_modules: frozenset[int] = frozenset(),
+        lane_window: tuple[int, int] = (LANE_DELIVERIES, LANE_BYTES),
     ) -> None:
         self.folds = ErrorAggregator(modules)
         self.acknowledgements: list[Acknowledgement] = []
         self.released: list[Receipt] = []
-        self.replay = ReplayLog(replay_modules, self.acknowledgements, self.released)
+        self.replay = ReplayLog(replay_modules, self.acknowledgements, self.released, lane_window)
         self._logs: dict[Identity, _Log] = {}
 
     # In
@@ -150,7 +154,9 @@ class Backlog:
         """A status was published."""
         if self.replay.covers(flight.identity):
             self.replay.fly(flight)
-        elif flight.entry is not None and not flight.entry.is_marker:
+        elif flight.entry is not None and flight.entry.is_marker:
+            self._release(flight.entry)  # nobody keeps it: a session may end before its answer
+        elif flight.entry is not None:
             self._logs[flight.identity].in_flight.append(flight)
 
     def swallow(self, entry: Entry) -> None:
@@ -168,9 +174,11 @@ class Backlog:
         if flight.entry is None:
             self.acknowledge_fold(flight.identity)
             return
+        if flight.entry.is_marker:
+            return
         self._release(flight.entry)
         log = self._logs.get(flight.identity)
-        if log is None or flight.entry.is_marker:
+        if log is None:
             return
         last: Entry | None = None
         while log.in_flight and log.in_flight[0].is_acknowledged:

@@ -143,6 +143,7 @@ class ExternalClient:
         make_context(place.settings, place.where)
         connection = self._settings.external_connection
         own = self._settings.external_client_settings
+        handler = self._settings.module_handler_settings
         rules = Rules(
             connection.company,
             connection.vehicle_name,
@@ -153,6 +154,7 @@ class ExternalClient:
             own.stop_wait_ms / 1000,
             own.unacknowledged,
             replay_modules=replay_modules(self._settings) & modules.keys(),
+            lane_window=(handler.delivery_window, handler.delivery_window_bytes),
         )
         target = Target(
             place.settings.server_ip,

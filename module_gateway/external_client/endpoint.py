@@ -71,13 +71,13 @@ class Endpoint:
         absence_s: float = 30.0,
     ) -> None:
         """`new_session_id` draws 8 of `[0-9a-zA-Z]` (fleet-protocol D10, E3)."""
-        self.backlog: Final = Backlog(rules.modules, rules.replay_modules)
+        self.backlog: Final = Backlog(rules.modules, rules.replay_modules, rules.lane_window)
         self.leases: Final = leases
         self.roster: Final = Roster(absence_s)
         self.guest_list: Final = GuestList(self.roster, self.backlog, quarantine)
         self.quarantine: Final = quarantine
         self.session: Session | None = None
-        self._announcer = Announcer(self.backlog, self.guest_list)
+        self._announcer = Announcer(self.backlog, self.guest_list, retry)
         self._rules = rules
         self._retry = retry
         self._new_session_id = new_session_id
@@ -103,8 +103,7 @@ class Endpoint:
             if self.session.phase is Phase.RUNNING:
                 if self.session.sender.probes < MAX_PROBES:
                     times.append(self.quarantine.next_due())
-                if self._announcer.has_new_fold(self.session):
-                    times.append(self._retry.renewal_at)
+                times.append(self._announcer.renewal_at(self.session))
         elif self._preparation is not None:
             times.append(self._preparation.deadline)
         elif self._is_broker_up and not self._is_stopping:
@@ -122,7 +121,7 @@ class Endpoint:
         """
         self._unix_ms = unix_ms
         effects = self._take(event, now)
-        effects += self._renew(now)
+        effects += self._follow_up(now)
         effects += self._open(now)
         effects += self._flush()
         return effects
@@ -313,14 +312,11 @@ class Endpoint:
             return []
         return self._apply(session, self._announcer.invite(session, identity, now), now)
 
-    def _renew(self, now: float) -> list[Effect]:
-        """A fold of an announced device can only travel in a new session (R14)."""
+    def _follow_up(self, now: float) -> list[Effect]:
         session = self.session
         if session is None or session.phase is not Phase.RUNNING:
             return []
-        if now < self._retry.renewal_at or not self._announcer.has_new_fold(session):
-            return []
-        return self._apply(session, session.renew(Reason.FOLD_IN_SESSION), now)
+        return self._apply(session, self._announcer.follow_up(session, now), now)
 
     # What a session asks
 
@@ -335,7 +331,7 @@ class Endpoint:
                         number, command.counter, command.device, command.command
                     )
                 case Expose(number):
-                    session.sender.began_unix_ms = self._unix_ms
+                    self.backlog.replay.session_began(self._unix_ms)
                     effects += self.leases.tell_phase(
                         number, is_exposed=True, splits_live=session.splits_live
                     )
@@ -365,7 +361,9 @@ class Endpoint:
         effects: list[Effect] = []
         if reason is Reason.STEP_TIMEOUT and session.accepted_guests:
             effects += self._confine(session.unacknowledged_guests, now)
-        self.guest_list.session_ended(has_accepted=bool(session.accepted_guests))
+        self.guest_list.session_ended(
+            has_accepted=bool(session.accepted_guests), was_answered=session.was_answered
+        )
         self._retry.ended(reason, now, was_answered=session.was_answered)
         effects += self.leases.tell_phase(session.number, is_exposed=False)
         if reason is Reason.APPLIED_PARTLY or session.splits_live:
@@ -387,13 +385,5 @@ class Endpoint:
         return self.guest_list.confine(unknown, now)
 
     def _flush(self) -> list[Effect]:
-        """Tell the handlers what is acknowledged and what has left this process."""
-        effects: list[Effect] = []
-        for each in self.backlog.acknowledgements:
-            effects += self.leases.acknowledge(
-                each.device, each.position.sequence, each.first_sequence
-            )
-        self.backlog.acknowledgements.clear()
-        effects += self.leases.release(self.backlog.released)
-        self.backlog.released.clear()
-        return effects
+        backlog = self.backlog
+        return [*self.leases.settle(backlog.acknowledgements, backlog.released)]

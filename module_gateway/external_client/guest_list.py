@@ -27,6 +27,7 @@ class GuestList:
         self._replay = backlog.replay
         self._proven: set[Identity] = set()
         self._rotation = 0
+        self._has_failed = False
 
     def has_news_of(self, identity: Identity) -> bool:
         """Registered, or with a fold or entries that were not delivered."""
@@ -44,7 +45,20 @@ class GuestList:
     def all(self) -> list[Identity]:
         """Everybody whom a session should know, each once, without those in quarantine."""
         everybody = dict.fromkeys((*self.roster, *self._folds, *self._replay))
-        return [each for each in everybody if each not in self.quarantine]
+        return [
+            each
+            for each in everybody
+            if each not in self.quarantine and not self.is_held_back(each)
+        ]
+
+    def is_held_back(self, identity: Identity) -> bool:
+        """Its current status might overtake older ones that its handler has not delivered (R18).
+
+        Not after the control plane has accepted none of the others: it may know this one only.
+        """
+        replay = self._replay
+        is_late = replay.is_behind and replay.covers(identity) and identity not in replay
+        return is_late and not self._has_failed
 
     def guests(self, now: float) -> tuple[Guest, ...]:
         """The list of a Connect.
@@ -82,8 +96,9 @@ class GuestList:
             effects += [Count(Reason.QUARANTINED), Confined(identity)]
         return effects
 
-    def session_ended(self, *, has_accepted: bool) -> None:
+    def session_ended(self, *, has_accepted: bool, was_answered: bool = False) -> None:
         """Remember what the next list should do better."""
+        self._has_failed = (self._has_failed or was_answered) and not has_accepted
         if not has_accepted:
             self._rotation += 1
         self._proven &= {*self.roster, *self._folds, *self._replay}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from module_gateway.external_client.effects import Count, Superseded, Tell
-from module_gateway.external_client.entries import Entry, Lane, Receipt
+from module_gateway.external_client.entries import Acknowledgement, Entry, Lane, Receipt
 from module_gateway.external_client.rules import Verdict
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
@@ -238,6 +238,16 @@ class Leases:
         forward.session, forward.counter, forward.command = session, counter, command
         device.write_to(forward.device)
         return [Tell(peer, message)]
+
+    def settle(self, acknowledged: list[Acknowledgement], released: list[Receipt]) -> list[Tell]:
+        """Tell the handlers what is acknowledged and what has left this process; empty both."""
+        tells: list[Tell] = []
+        for each in acknowledged:
+            tells += self.acknowledge(each.device, each.position.sequence, each.first_sequence)
+        tells += self.release(released)
+        acknowledged.clear()
+        released.clear()
+        return tells
 
     def release(self, receipts: Iterable[Receipt]) -> list[Tell]:
         """These deliveries have left the process; tells each handler the contiguous fronts."""

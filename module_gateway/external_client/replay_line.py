@@ -9,48 +9,17 @@ entries that overtake it.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 from module_gateway.external_client.entries import Acknowledgement, Entry, Flight, Lane, Receipt
+from module_gateway.external_client.lane_room import LaneRoom
+from module_gateway.external_client.replay_run import Run, is_in, is_repeated_end, is_within
 from module_gateway.protocol.external import Position, Stretch
 from module_gateway.protocol.identity import Device
 
-MAX_STRETCHES: Final = 16
+MAX_STRETCHES: Final = 128
 """Remembered per device. One that is forgotten is sent again and recognised by the peer."""
-
-
-@dataclass(eq=False, slots=True)
-class Run:
-    """A part of one device's log without a gap: `first` … `received`, delivered in one lane.
-
-    `done_behind`: an entry that must be sent again, and up to where those behind it need not.
-    """
-
-    first: int = 0
-    received: int = 0
-    acknowledged: int = 0
-    waiting: deque[Entry] = field(default_factory=deque)
-    in_flight: deque[Flight] = field(default_factory=deque)
-    done_behind: dict[int, int] = field(default_factory=dict)
-
-    def done_to(self, entry: Entry) -> int:
-        """How far it is done with this entry, which is the oldest."""
-        return self.done_behind.pop(entry.sequence, entry.sequence)
-
-    def rewind(self) -> list[Entry]:
-        """What was sent in vain, in order."""
-        unacknowledged: list[Entry] = []
-        for flight in self.in_flight:
-            entry = flight.entry
-            if entry is None:
-                continue
-            if not flight.is_acknowledged:
-                unacknowledged.append(entry)
-            elif unacknowledged:
-                self.done_behind[unacknowledged[-1].sequence] = self.done_to(entry)
-        self.in_flight.clear()
-        return unacknowledged
 
 
 class ReplayLine:
@@ -69,6 +38,7 @@ class ReplayLine:
         store_id: int,
         acknowledgements: list[Acknowledgement],
         released: list[Receipt],
+        room: LaneRoom,
     ) -> None:
         self.device = device
         self.store_id = store_id
@@ -80,6 +50,7 @@ class ReplayLine:
         self.is_lossy = False
         self._acknowledgements = acknowledgements
         self._released = released
+        self._room = room
         self._applied: tuple[Stretch, ...] = ()
         self._receipts: dict[Position, Receipt] = {}
         self._guest: Flight | None = None
@@ -210,16 +181,20 @@ class ReplayLine:
 
     def fly(self, flight: Flight, *, is_guest: bool = False) -> None:
         """A status was published. That of a guest is acknowledged by `acknowledge_guest`."""
-        if flight.entry is not None and not flight.entry.is_marker:
-            self.run(flight.entry.lane).in_flight.append(flight)
-            if is_guest:
-                self._guest = flight
+        if flight.entry is None:
+            return
+        if flight.entry.is_marker:
+            self.release(flight.entry)  # nobody keeps it: a session may end before its answer
+            return
+        self.run(flight.entry.lane).in_flight.append(flight)
+        if is_guest:
+            self._guest = flight
 
     def acknowledge(self, flight: Flight) -> None:
         """The control plane has it; the handler hears of the contiguous front only."""
         flight.is_acknowledged = True
         entry = flight.entry
-        if entry is None:
+        if entry is None or entry.is_marker:
             return
         self.release(entry)
         run = self.run(entry.lane)
@@ -248,6 +223,8 @@ class ReplayLine:
         receipt = entry.receipt
         if receipt is None and not entry.is_marker:
             receipt = self._receipts.pop(Position(entry.store_id, entry.sequence), None)
+            if receipt is not None:
+                self._room.give(entry)
         if receipt is not None:
             self._released.append(receipt)
 
@@ -260,7 +237,7 @@ class ReplayLine:
         run = self.replayed
         gone: Entry | None = None
         done_to = position.sequence
-        while run.waiting and _is_within(run.waiting[0], position):
+        while run.waiting and is_within(run.waiting[0], position):
             gone = run.waiting.popleft()
             done_to = max(done_to, run.done_to(gone))
             self.release(gone)
@@ -279,7 +256,7 @@ class ReplayLine:
         run = self.replayed
         kept: deque[Entry] = deque()
         for entry in run.waiting:
-            if _is_in(entry, stretch):
+            if is_in(entry, stretch):
                 self.release(entry)
             else:
                 kept.append(entry)
@@ -309,14 +286,16 @@ class ReplayLine:
 
     def forget(self) -> None:
         """The handler delivers everything that is not acknowledged anew."""
+        for run in self._runs:
+            for entry in (*run.waiting, *(each.entry for each in run.in_flight)):
+                if entry is not None:
+                    self.release(entry)
         self.replayed = Run(
             received=self.replayed.acknowledged, acknowledged=self.replayed.acknowledged
         )
         self.live = Run()
         self.farewell = self._guest = None
         self.has_left = False
-        self._released.extend(self._receipts.values())
-        self._receipts.clear()
 
     def park(self) -> None:
         """Keep the oldest entry alone, and receipted, so that nothing holds up other devices."""
@@ -348,7 +327,7 @@ class ReplayLine:
                 run.done_behind.clear()
 
     def _is_known(self, run: Run, entry: Entry) -> bool:
-        if any(_is_in(entry, each) for each in self._applied):
+        if any(is_in(entry, each) for each in self._applied):
             self.release(entry)
             self._say(entry.first_sequence or entry.sequence, entry.sequence)
             return True
@@ -379,26 +358,9 @@ class ReplayLine:
         self._acknowledgements.append(Acknowledgement(self.device, position, first_sequence))
 
     def _hold(self, entry: Entry) -> Entry:
+        position = Position(entry.store_id, entry.sequence)
         if entry.receipt is not None:
-            self._receipts[Position(entry.store_id, entry.sequence)] = entry.receipt
+            if position not in self._receipts:
+                self._room.take(entry)
+            self._receipts[position] = entry.receipt
         return replace(entry, receipt=None)
-
-
-def is_repeated_end(entry: Entry) -> bool:
-    """It says that the device has left, and nothing else."""
-    return entry.ends_registration and entry.is_repeat and entry.error is None
-
-
-def _is_within(entry: Entry, position: Position) -> bool:
-    return entry.is_marker or (
-        entry.store_id == position.store_id and entry.sequence <= position.sequence
-    )
-
-
-def _is_in(entry: Entry, stretch: Stretch) -> bool:
-    first = entry.first_sequence or entry.sequence
-    return (
-        entry.store_id == stretch.store_id
-        and stretch.first_sequence <= first
-        and entry.sequence <= stretch.sequence
-    )

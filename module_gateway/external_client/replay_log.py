@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from module_gateway.external_client.entries import Acknowledgement, Entry, Flight, Lane, Receipt
-from module_gateway.external_client.replay_line import ReplayLine, Run
+from module_gateway.external_client.lane_room import LaneRoom
+from module_gateway.external_client.replay_line import ReplayLine
+from module_gateway.external_client.replay_run import Run
 from module_gateway.protocol.external import Position, Stretch
 from module_gateway.protocol.identity import Device, Identity
 
@@ -27,10 +29,16 @@ class ReplayLog:
         modules: frozenset[int],
         acknowledgements: list[Acknowledgement],
         released: list[Receipt],
+        window: tuple[int, int],
     ) -> None:
-        """What the handlers are to be told goes to the two lists."""
+        """What the handlers are to be told goes to the two lists.
+
+        `window` is theirs for a lane: deliveries and bytes.
+        """
         self.splits_live = False
         self.is_broken = False
+        self._began_unix_ms: int | None = None
+        self._room = LaneRoom(*window)
         self._modules = modules
         self._acknowledgements = acknowledgements
         self._released = released
@@ -50,6 +58,21 @@ class ReplayLog:
     def __contains__(self, identity: Identity) -> bool:
         line = self._lines.get(identity)
         return line is not None and line.is_waiting
+
+    def is_old(self, entry: Entry) -> bool:
+        """Whether it is replayed: older than the session, or than the live ones beside it."""
+        if entry.is_marker or entry.lane is Lane.LIVE or not self.covers(entry.identity):
+            return False
+        began = self._began_unix_ms
+        return self.splits_live or began is None or entry.time_unix_ms < began
+
+    @property
+    def is_behind(self) -> bool:
+        """A device of which nothing waits may have older entries than its current status.
+
+        Only in the one order of a session that does not split does it matter.
+        """
+        return self._room.is_full and not self.splits_live
 
     def newest(self, identity: Identity) -> Entry | None:
         """The newest one that waits to be replayed."""
@@ -173,7 +196,11 @@ class ReplayLog:
         if self.covers(identity):
             self._line(Device(identity), stretch.store_id).skip(stretch)
 
-    # A session ends
+    # Sessions
+
+    def session_began(self, unix_ms: int) -> None:
+        """Entries that are older than this wall time are replayed."""
+        self._began_unix_ms = unix_ms
 
     def settle(self, identity: Identity) -> None:
         """Without a session a mere end says nothing."""
@@ -189,6 +216,7 @@ class ReplayLog:
 
     def end_session(self) -> None:
         """Everything waits again; after a split nothing is kept, the handler delivers it anew."""
+        self._began_unix_ms = None
         for line in self._lines.values():
             if self.splits_live:
                 line.forget()
@@ -223,7 +251,11 @@ class ReplayLog:
 
     def forget_all(self) -> None:
         """Nothing that was delivered counts any more. No session is open."""
-        self._lines.clear()
+        for identity, line in tuple(self._lines.items()):
+            line.forget()
+            del self._lines[identity]
+            if line.is_parked:
+                self._line(line.device).is_parked = True
         self._with_fold.clear()
 
     # How
@@ -231,7 +263,7 @@ class ReplayLog:
     def _line(self, device: Device, store_id: int = 0) -> ReplayLine:
         line = self._lines.get(device.identity)
         if line is None:
-            line = ReplayLine(device, store_id, self._acknowledgements, self._released)
+            line = ReplayLine(device, store_id, self._acknowledgements, self._released, self._room)
             self._lines[device.identity] = line
         line.store_id = line.store_id or store_id
         return line

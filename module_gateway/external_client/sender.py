@@ -14,7 +14,7 @@ from typing import Final
 from module_gateway.external_client.backlog import Backlog
 from module_gateway.external_client.effects import Guest, Publish
 from module_gateway.external_client.entries import Entry, Flight, Fold, Lane
-from module_gateway.external_client.replay_line import is_repeated_end
+from module_gateway.external_client.replay_run import is_repeated_end
 from module_gateway.external_client.turns import Turns
 from module_gateway.protocol.external import DeviceState, Status
 from module_gateway.protocol.identity import Device, Identity
@@ -37,10 +37,7 @@ class _Invitation:
 
 
 class StatusSender:
-    """Counters, announced set and window of one session.
-
-    `began_unix_ms`: entries of replaying devices that are older count as replayed.
-    """
+    """Counters, announced set and window of one session."""
 
     def __init__(
         self,
@@ -62,7 +59,6 @@ class StatusSender:
         self._joining: set[Identity] = set()
         self._invited: dict[Identity, _Invitation] = {}
         self._turns = Turns()
-        self.began_unix_ms = 0
         self._newest_acknowledged = 0
         self._stalled_at: float | None = None
 
@@ -119,7 +115,7 @@ class StatusSender:
 
     def _connect_with(self, oldest: Entry) -> tuple[int, Publish]:
         self._announced[oldest.identity] = Entry(oldest.device, oldest.status)
-        counter, publish = self._publish(DeviceState.CONNECTING, oldest, is_replayed=True)
+        counter, publish = self._publish(DeviceState.CONNECTING, oldest)
         flight = Flight(counter, oldest.identity, DeviceState.CONNECTING, 0.0, oldest)
         self._backlog.replay.fly(flight, is_guest=True)
         if oldest.ends_registration:
@@ -335,12 +331,7 @@ class StatusSender:
         return publish
 
     def _publish(
-        self,
-        state: DeviceState,
-        entry: Entry,
-        fold: Fold | None = None,
-        *,
-        is_replayed: bool = False,
+        self, state: DeviceState, entry: Entry, fold: Fold | None = None
     ) -> tuple[int, Publish]:
         is_live = entry.lane is Lane.LIVE and self._backlog.replay.covers(entry.identity)
         counter = self._next_counter
@@ -354,17 +345,10 @@ class StatusSender:
             entry.error if fold is None else fold.error,
             entry.position if fold is None else fold.position,
             entry.time_unix_ms if fold is None else fold.time_unix_ms,
-            is_replayed or self._is_old(entry),
+            self._backlog.replay.is_old(entry),
             is_live,
         )
         return counter, Publish(status)
-
-    def _is_old(self, entry: Entry) -> bool:
-        """Whether it is replayed: older than the session, or than the live ones beside it."""
-        replay = self._backlog.replay
-        if entry.is_marker or entry.lane is Lane.LIVE or not replay.covers(entry.identity):
-            return False
-        return replay.splits_live or entry.time_unix_ms < self.began_unix_ms
 
 
 def _leaving(device: Device, status: bytes) -> Entry:

@@ -94,6 +94,7 @@ class Session:
         self._accepted: list[Identity] = []
         self._without_command: set[Identity] = set()
         self._renewal = Reason.COUNTER_EXHAUSTED
+        self.is_renewing = False
         self.was_answered = False
         self.was_up = False
         self.splits_live = False
@@ -207,6 +208,7 @@ class Session:
     def renew(self, reason: Reason) -> list[SessionEffect]:
         """End as soon as what is in flight is acknowledged: nothing shall be in doubt."""
         self._renewal = reason
+        self.is_renewing = True
         self.sender.close()
         return self._end_when_done()
 

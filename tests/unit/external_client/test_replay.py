@@ -366,6 +366,74 @@ def test_R16_unknown_device_with_a_backlog_holds_up_no_other() -> None:
     assert [] == peer.violations
 
 
+def acknowledge(world: World, *counters: int) -> None:
+    for counter in counters:
+        world.hear(StatusResponse(world.session_id, 0, counter))
+
+
+def acknowledge_everything(world: World) -> None:
+    """One by one, as it comes."""
+    while world.endpoint.session is not None and world.endpoint.session.sender.in_flight:
+        acknowledge(world, next(iter(world.endpoint.session.sender._flights)))
+
+
+def held_back(**more: object) -> World:
+    """Nothing of device b fits into the lane, which a has filled in the outage."""
+    world = running("a", "b", lane_window=50, **more)
+    outage(world, *(b"a%d" % number for number in range(100)))
+    world.status(B, b"b1")
+    world.status(B, b"b2")
+    world.advance(1.0)
+    return world
+
+
+def test_R18_current_status_does_not_overtake_what_the_handler_has_not_delivered() -> None:
+    world = held_back()
+    peer_of(world).acknowledges = lambda status: status.state == DeviceState.CONNECTING
+    world.broker(is_up=True)
+    world.advance(1.0)
+    assert (A,) == world.connects[-1].devices
+    acknowledge_everything(world)
+    assert [
+        ("CONNECTING", "b", b"b1", True, False),
+        ("RUNNING", "b", b"b2", True, False),
+    ] == [each for each in sent(world) if each[1] == "b"]
+    assert [] == world.handler.outbox
+
+
+def test_R18_idle_device_is_announced_when_the_backlog_is_through() -> None:
+    world = running("a", "b", lane_window=50)
+    outage(world, *(b"a%d" % number for number in range(100)))
+    peer_of(world).acknowledges = lambda status: status.state == DeviceState.CONNECTING
+    world.broker(is_up=True)
+    world.advance(1.0)
+    assert (A,) == world.connects[-1].devices
+    acknowledge_everything(world)
+    assert ("CONNECTING", "b", b"first b", False, False) in sent(world)
+    assert [] == world.handler.outbox
+
+
+def test_R18_nobody_is_held_back_from_a_peer_that_takes_two_streams() -> None:
+    world = held_back(splits=True)
+    peer_of(world).acknowledges = lambda status: status.state == DeviceState.CONNECTING
+    world.broker(is_up=True)
+    world.advance(1.0)
+    acknowledge(world, 2, 3)
+    assert ("CONNECTING", "b", b"b2", False, False) in sent(world)[:20]
+
+
+def test_R16_nobody_is_held_back_when_the_peer_accepts_none_of_the_others() -> None:
+    world = held_back()
+    peer_of(world).knows = lambda identity: identity != A.identity
+    world.broker(is_up=True)
+    world.advance(30.0)
+    assert world.is_up
+    assert A.identity in world.endpoint.quarantine
+    assert [b"b1", b"b2"] == [
+        each.status for each in of_session(world) if each.device == B and each.position
+    ]
+
+
 def test_modules_without_replay_are_folded_beside_those_with_it() -> None:
     plain = Handler(peer=2, store_id=22, modules=(OTHER_MODULE,))
     other = device("x", module=OTHER_MODULE)
@@ -389,6 +457,17 @@ def test_modules_without_replay_are_folded_beside_those_with_it() -> None:
     } == set(world.shape())
     assert [False, True] == sorted({each.is_replayed for each in world.statuses})
     assert not any(each.is_replayed for each in world.statuses if each.device == other)
+
+
+def test_R18_unacknowledged_markers_do_not_fill_the_lane() -> None:
+    world = running("a")
+    for _ in range(3):
+        peer_of(world).acknowledges = lambda status: status.state == DeviceState.CONNECTING
+        world.heartbeat(A)
+        peer_of(world).acknowledges = lambda _: True
+        world.hear(*peer_of(world).drop())
+        world.advance(3.0)
+    assert world.handler.delivered == world.handler.receipts
 
 
 # Two streams: towards a peer that says so
@@ -421,11 +500,6 @@ def split_in_a_backlog(**more: object) -> World:
     return world
 
 
-def acknowledge(world: World, *counters: int) -> None:
-    for counter in counters:
-        world.hear(StatusResponse(world.session_id, 0, counter))
-
-
 def test_R18_connecting_carries_the_oldest_entry_before_live_ones_too() -> None:
     world = split_in_a_backlog()
     assert ("CONNECTING", "a", b"old 0", True, False) in sent(world)
@@ -452,6 +526,35 @@ def test_R18_replay_and_live_alternate_while_both_wait() -> None:
     kinds = [each.is_live for each in of_session(world)[first:]]
     assert 10 < len(kinds)
     assert all(one != two for one, two in itertools.pairwise(kinds))
+
+
+def test_R18_live_never_waits_more_than_a_second_while_a_long_backlog_is_replayed() -> None:
+    """Over a satellite link: every answer takes 0.6 s."""
+    world = split_in_a_backlog()
+    outage(world, *(b"old %d" % number for number in range(30, 1_000)))
+    silenced(world).acknowledges = lambda _: True
+    peer, answers = ControlPlane(), []
+    peer.splits, peer.applied = True, {}
+    heard, made = 0, {}
+    world.broker(is_up=True)
+    for step in range(600):
+        world.advance(0.05)
+        for message in [each for _, each in world.published[heard:]]:
+            heard += 1
+            answers += [(world.now + 0.6, each) for each in peer.receive(message)]
+        while answers and answers[0][0] <= world.now:
+            world.hear(answers.pop(0)[1])
+        if world.is_up and step % 4 == 0:
+            status = b"live %d" % step
+            made[status] = world.now
+            world.status(A, status)
+    sent_at = {each.status: at for at, each in world.published if isinstance(each, Status)}
+    waits = [sent_at[status] - at for status, at in made.items() if status in sent_at]
+    assert 80 < len(waits)
+    assert len(made) - len(waits) < 5
+    assert max(waits) <= 1.0
+    assert [] == peer.violations
+    assert b"old 900" not in sent_at  # the backlog is not through
 
 
 def test_R18_live_is_acknowledged_as_a_stretch_and_replay_as_a_prefix() -> None:
@@ -486,9 +589,7 @@ def test_R18_live_status_waits_for_the_connecting_of_its_device() -> None:
 def test_R18_device_that_leaves_live_is_replayed_to_the_end_and_then_disconnected() -> None:
     world = split_in_a_backlog()
     world.status(A, b"last", ends=True)
-    while world.endpoint.session.sender.in_flight:  # type: ignore[union-attr]
-        flights = world.endpoint.session.sender._flights  # type: ignore[union-attr]
-        acknowledge(world, next(iter(flights)))
+    acknowledge_everything(world)
     own = [each for each in sent(world) if each[1] == "a"]
     at = own.index(("DISCONNECT", "a", b"last", False, True))
     assert [f"old {number}".encode() for number in range(30)] == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from module_gateway.external_client.entries import Acknowledgement, Entry, Flight, Lane, Receipt
+from module_gateway.external_client.lane_room import LaneRoom
 from module_gateway.external_client.replay_line import MAX_STRETCHES, ReplayLine
 from module_gateway.protocol.external import Position, Stretch
 from tests.unit.external_client.world import device
@@ -12,7 +13,7 @@ STORE = 11
 
 
 def make() -> ReplayLine:
-    return ReplayLine(A, STORE, [], [])
+    return ReplayLine(A, STORE, [], [], LaneRoom(100, 2**20))
 
 
 def entry(sequence: int, lane: Lane = Lane.REPLAYED, **more: object) -> Entry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from module_gateway.external_client.entries import Entry, Flight, Lane
+from module_gateway.external_client.entries import Entry, Flight, Lane, Receipt
 from module_gateway.external_client.replay_log import ReplayLog
 from module_gateway.protocol.external import Position, Stretch
 from tests.unit.external_client.world import MODULE, OTHER_MODULE, device
@@ -12,12 +12,13 @@ STORE = 11
 
 
 def make(*, splits: bool = False) -> ReplayLog:
-    log = ReplayLog(frozenset({MODULE}), [], [])
+    log = ReplayLog(frozenset({MODULE}), [], [], (4, 2**20))
     log.splits_live = splits
     return log
 
 
 def entry(sequence: int, lane: Lane = Lane.REPLAYED, role: str = "a", **more: object) -> Entry:
+    more = {"receipt": Receipt(1, 1, sequence, lane), **more}
     return Entry(device(role), b"%d" % sequence, sequence, STORE, lane=lane, **more)  # type: ignore[arg-type]
 
 
@@ -121,6 +122,42 @@ def test_R16_parked_device_stays_out_of_the_turns_until_it_is_known() -> None:
     assert not log.receive(entry(3))
     log.handler_began(STORE)
     assert log.receive(entry(2))
+
+
+def test_R18_full_lane_means_that_others_may_have_older_entries() -> None:
+    log = make()
+    for sequence in range(1, 5):
+        assert not log.is_behind
+        log.receive(entry(sequence))
+    assert log.is_behind
+    for left in (3, 2, 1):
+        sent = log.pop(A.identity, Lane.REPLAYED, is_announced=True)
+        assert sent is not None
+        log.swallow(sent)
+        assert log.is_behind == (left > 1)
+
+
+def test_R18_order_matters_only_while_there_is_one() -> None:
+    log = make()
+    for sequence in range(1, 5):
+        log.receive(entry(sequence))
+    log.splits_live = True
+    assert not log.is_behind
+
+
+def test_forgotten_devices_stay_in_quarantine() -> None:
+    log = make()
+    for role in "ab":
+        for sequence in (1, 2, 3):
+            log.receive(entry(sequence, role=role))
+    log.park(A.identity)
+    log.forget_all()
+    assert 0 == log.held
+    assert not log.is_behind
+    for role in "ab":
+        assert log.receive(entry(1, role=role))
+    assert not log.is_sendable(A.identity, Lane.REPLAYED, is_announced=False)
+    assert log.is_sendable(B.identity, Lane.REPLAYED, is_announced=False)
 
 
 def test_prune_forgets_only_what_is_settled() -> None:

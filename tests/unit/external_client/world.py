@@ -461,6 +461,7 @@ class World:
         self.published: list[tuple[float, ClientMessage]] = []
         self.effects: list[Effect] = []
         self._ids = 0
+        rules.setdefault("lane_window", (self.handlers[0].window, 2**30))  # type: ignore[arg-type]
         retry = Retry(Backoff(1.0, 10.0, chance), Pause(1.0, 2.0, chance), chance)
         self.endpoint = Endpoint(
             Leases(0, EPOCH, modules),
