@@ -7,11 +7,13 @@ process its own part, which that process serves as a metric.
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections import Counter as Tally
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -95,6 +97,26 @@ def write_gateway_note(state_dir: Path, pid: int, accounts: Mapping[str, Account
         draft.replace(path)
     except OSError as error:
         _log.warning("gateway_note_not_written", reason=error.strerror or str(error))
+
+
+def read_restarts(state_dir: Path) -> dict[str, tuple[dict[str, int], str]]:
+    """Of each component that was started again: how often per reason, and when last (UTC).
+
+    Empty when no gateway runs here, or nothing can be read.
+    """
+    found: dict[str, tuple[dict[str, int], str]] = {}
+    try:
+        note = json.loads(run_note_path(state_dir, GATEWAY).read_text(encoding="utf-8"))
+        os.kill(int(note["pid"]), 0)
+        for name, report in note["components"].items():
+            if report["restarts"]:
+                last = int(report["newest_restarts"][-1]["unix_ms"]) / 1000
+                moment = datetime.fromtimestamp(last, UTC)
+                reasons = {str(reason): int(n) for reason, n in report["restarts"].items()}
+                found[str(name)] = (reasons, f"{moment:%Y-%m-%d %H:%M:%S} UTC")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError):
+        return {}
+    return found
 
 
 def restarts_environment(account: Account) -> dict[str, str]:

@@ -13,6 +13,7 @@ from module_gateway.runtime.restarts import (
     RESTARTS_KEPT,
     Account,
     exit_reason,
+    read_restarts,
     restarts_environment,
     serve_restarts,
     write_gateway_note,
@@ -96,3 +97,33 @@ def test_a_wrong_account_is_no_reason_to_fail(text: str) -> None:
     ]
 
     assert counted == []
+
+
+def test_restarts_of_a_running_gateway_can_be_read(tmp_path: Path) -> None:
+    ensure_state_dir(tmp_path)
+    account = Account()
+    account.ended(HUNG, 0)
+    account.ended("exited 1", 1_000)
+    accounts = {"module_handler": account, "internal_server": Account(starts=1)}
+    write_gateway_note(tmp_path, os.getpid(), accounts)
+
+    assert read_restarts(tmp_path) == {
+        "module_handler": ({"hung": 1, "exited 1": 1}, "1970-01-01 00:00:01 UTC")
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "7",
+        "{}",
+        '{"pid": 2147483647, "components": {}}',
+        '{"pid": 1, "components": {"a": {"restarts": {"hung": 1}, "newest_restarts": []}}}',
+    ],
+)
+def test_a_note_of_no_use_tells_of_no_restarts(tmp_path: Path, text: str) -> None:
+    ensure_state_dir(tmp_path)
+    assert read_restarts(tmp_path) == {}
+    run_note_path(tmp_path, "gateway").write_text(text)
+    assert read_restarts(tmp_path) == {}
