@@ -129,6 +129,72 @@ async def test_E25_full_session_and_every_kind_of_restart(
         assert [] == peer.violations
 
 
+def replaying(settings: Settings) -> Settings:
+    """The same, with every entry of the module sent."""
+    return settings.model_copy(update={"module_settings": {str(MODULE): {"replay": True}}})
+
+
+async def outage(broker: MosquittoBroker, handler: LinkedHandler, count: int) -> list[bytes]:
+    """Two devices report while there is no broker; what each of them said."""
+    broker.kill()
+    said = [b"in the outage %d" % number for number in range(count)]
+    for status in said:
+        for role in "ab":
+            say(handler, role, status)
+    broker.start()
+    return said
+
+
+@pytest.mark.parametrize("script", [Script(), Script(acks_backwards=True, acks_twice=True)])
+async def test_R18_plain_peer_gets_every_entry_of_an_outage_in_order(
+    broker: MosquittoBroker, script: Script
+) -> None:
+    handler = LinkedHandler(replays=True, window=60)
+    settings = replaying(make_settings(port_of(broker)))
+    async with ScriptedPeer("127.0.0.1", port_of(broker), script) as peer:
+        async with running_client(settings, handler):
+            for role in "ab":
+                say(handler, role, b"before")
+            await handler.until(lambda: not handler.outbox)
+            said = [b"before", *await outage(broker, handler, 150), b"after"]
+            for role in "ab":
+                say(handler, role, b"after")
+            await handler.until(lambda: not handler.outbox)
+        for role in "ab":
+            own = [each for each in peer.taken if each.role == role and each.sequence]
+            assert said == list(dict.fromkeys(each.status for each in own))
+            numbers = [each.sequence for each in own if each.session == peer.sessions[-1]]
+            assert sorted(numbers) == numbers
+        assert not any(each.error for each in peer.taken)
+        assert not any(each.is_live for each in peer.taken)
+        assert [] == peer.violations
+
+
+async def test_R18_peer_that_offers_two_streams_gets_live_statuses_beside_the_replay(
+    broker: MosquittoBroker,
+) -> None:
+    handler = LinkedHandler(replays=True, window=60)
+    settings = replaying(make_settings(port_of(broker)))
+    script = Script(capabilities=("replay",))
+    async with ScriptedPeer("127.0.0.1", port_of(broker), script) as peer:
+        async with running_client(settings, handler):
+            for role in "ab":
+                say(handler, role, b"before")
+            await handler.until(lambda: not handler.outbox)
+            said = await outage(broker, handler, 250)
+            await peer.until(lambda: peer.is_running and len(peer.sessions) > 1)
+            live = [b"live %d" % number for number in range(5)]
+            for status in live:
+                say(handler, "a", status)
+            await handler.until(lambda: not handler.outbox)
+        own = [each for each in peer.taken if each.role == "a" and each.sequence]
+        assert said == [each.status for each in own if each.is_replayed][-250:]
+        assert live == [each.status for each in own if each.is_live][-5:]
+        places = [each.status for each in own]
+        assert places.index(live[-1]) < places.index(said[-1])
+        assert [] == peer.violations
+
+
 @pytest.mark.parametrize(
     "script",
     [

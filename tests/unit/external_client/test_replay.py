@@ -217,6 +217,7 @@ def test_R11_position_of_another_store_trims_nothing() -> None:
     world.broker(is_up=True)
     world.hear(ConnectResponse(world.session_id, 0, ((A.identity, Position(STORE + 1, 9)),)))
     assert [("CONNECTING", "a", b"2", True, False)] == sent(world)
+    assert [2] == [each.sequence for each in world.handler.outbox]
 
 
 def test_R11_device_that_left_and_whose_end_is_applied_is_disconnected_after_the_sequence() -> None:
