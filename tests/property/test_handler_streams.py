@@ -177,9 +177,15 @@ class StreamMachine(RuleBasedStateMachine):
     def lease(self) -> None:
         self.say(speak.lease())
 
+    @precondition(lambda self: not self.client.is_granted)
+    @rule()
+    def lease_again(self) -> None:
+        self.lease()
+
     @precondition(lambda self: self.client.is_granted)
     @rule(is_exposed=st.booleans(), splits=st.booleans())
     def enter_phase(self, is_exposed: bool, splits: bool) -> None:
+        is_exposed |= splits
         client = self.client
         had_split = client.cut is not None
         if is_exposed and splits and self.is_replayed and not had_split and not self.fault:
@@ -227,15 +233,15 @@ class StreamMachine(RuleBasedStateMachine):
         ]
         self.acknowledged.update(words_of(gone))
 
-    @rule()
-    def lose_what_is_sent_next(self) -> None:
-        self.client.received[bus_pb2.FOLDED] -= 1
-        self.client.received[bus_pb2.REPLAYED] -= 1
+    @rule(lane=st.sampled_from(bus_pb2.Lane.values()))
+    def lose_something(self, lane: bus_pb2.Lane) -> None:
+        self.client.received[lane] -= 1
 
     # The devices
 
     @initialize()
     def connect_all(self) -> None:
+        self.lease()
         for number in DEVICES:
             self.connect(number)
 
@@ -286,6 +292,14 @@ class StreamMachine(RuleBasedStateMachine):
     def page_arrives(self, index: int) -> None:
         self.decide(PageRead(self.pages.pop(index % len(self.pages))))
 
+    @precondition(lambda self: self.queries)
+    @rule()
+    def store_answers(self) -> None:
+        while self.queries:
+            self.read(0)
+        while self.pages:
+            self.page_arrives(0)
+
     @rule(seconds=st.sampled_from([1.0, 16.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
@@ -325,10 +339,7 @@ class StreamMachine(RuleBasedStateMachine):
         self.lease()
         for _ in range(1_000):
             while self.queries or self.pages:
-                while self.queries:
-                    self.read(0)
-                while self.pages:
-                    self.page_arrives(0)
+                self.store_answers()
             if not any(self.client.untaken.values()):
                 break
             for lane in bus_pb2.Lane.values():
@@ -339,7 +350,15 @@ class StreamMachine(RuleBasedStateMachine):
 
 
 class ReplayMachine(StreamMachine):
+    """Begins in a session that splits, with something to replay."""
+
     is_replayed = True
+
+    @initialize()
+    def connect_all(self) -> None:
+        super().connect_all()
+        self.statuses(1, 4)
+        self.enter_phase(is_exposed=True, splits=True)
 
 
 @pytest.fixture(autouse=True)
