@@ -41,15 +41,21 @@ _ALIVE: Final = """
 """Not acknowledged. SQLite asks once whether there are stretches at all."""
 
 _FIGURES: Final = f"""
-    SELECT e.log, count(*), sum(e.size_bytes), min(e.time_unix_ms), max(e.time_unix_ms),
-        sum(e.time_unix_ms >= :recent), sum((e.time_unix_ms >= :recent) * e.size_bytes)
-    FROM entries e INDEXED BY entries_by_log CROSS JOIN logs l ON l.log = e.log
-    WHERE {_ALIVE} GROUP BY e.segment, e.module, e.log"""  # noqa: S608 - only words of ours are put in
+    SELECT log, sum(n), sum(size), min(oldest), max(newest), sum(recent_n), sum(recent_size) FROM (
+        SELECT e.log AS log, count(*) AS n, sum(e.size_bytes) AS size,
+            min(e.time_unix_ms) AS oldest, max(e.time_unix_ms) AS newest,
+            sum(e.time_unix_ms >= :recent) AS recent_n,
+            sum((e.time_unix_ms >= :recent) * e.size_bytes) AS recent_size
+        FROM entries e INDEXED BY entries_by_log CROSS JOIN logs l ON l.log = e.log
+        WHERE {_ALIVE} GROUP BY e.segment, e.module, e.log
+    ) GROUP BY log"""  # noqa: S608 - only words of ours are put in
 
 _BOUNDS: Final = f"""
-    SELECT e.log, min(e.sequence), max(e.sequence), count(*), sum(e.size_bytes)
-    FROM entries e INDEXED BY entries_by_log CROSS JOIN logs l ON l.log = e.log
-    WHERE {_ALIVE} GROUP BY e.segment, e.module, e.log"""  # noqa: S608 - only words of ours are put in
+    SELECT log, max(newest), sum(n), sum(size) FROM (
+        SELECT e.log AS log, max(e.sequence) AS newest, count(*) AS n, sum(e.size_bytes) AS size
+        FROM entries e INDEXED BY entries_by_log CROSS JOIN logs l ON l.log = e.log
+        WHERE {_ALIVE} GROUP BY e.segment, e.module, e.log
+    ) GROUP BY log"""  # noqa: S608 - only words of ours are put in
 
 _TIMES: Final = f"""
     SELECT e.sequence, e.log, e.time_unix_ms, e.size_bytes
@@ -113,13 +119,11 @@ class StoreView:
     def figures(self, now_unix_ms: int) -> list[DeviceFigures]:
         """One per identity with entries, in the order of the identities."""
         recent = now_unix_ms - WINDOW_S * 1000
-        found: dict[int, DeviceFigures] = {}
         with self._moment():
             identities = self._identities()
-            for log, *numbers in self._connection.execute(_FIGURES, {"recent": recent}):
-                part = DeviceFigures(identities[log], *numbers)
-                found[log] = _joined(found[log], part) if log in found else part
-        return sorted(found.values(), key=lambda each: each.identity)
+            rows = self._connection.execute(_FIGURES, {"recent": recent})
+            found = [DeviceFigures(identities[log], *numbers) for log, *numbers in rows]
+        return sorted(found, key=lambda each: each.identity)
 
     def entries(self, selection: Selection) -> Iterator[Entry | Damaged]:
         """The selected entries in order of their numbers, as they are when their turn comes."""
@@ -148,14 +152,10 @@ class StoreView:
             return self._choose_whole(identities)
 
     def _choose_whole(self, identities: dict[int, Identity]) -> Chosen:
-        ends: dict[int, int] = {}
-        entries = size_bytes = 0
-        for log, _, last, count, count_bytes in self._connection.execute(_BOUNDS):
-            if log in identities:
-                ends[log] = max(last, ends.get(log, 0))
-                entries, size_bytes = entries + count, size_bytes + count_bytes
-        stretches = tuple(Stretch(identities[log], 0, last) for log, last in sorted(ends.items()))
-        return Chosen(stretches, len(ends), entries, size_bytes)
+        rows = [row for row in self._connection.execute(_BOUNDS) if row[0] in identities]
+        stretches = tuple(Stretch(identities[log], 0, last) for log, last, _, _ in rows)
+        entries, size_bytes = sum(row[2] for row in rows), sum(row[3] for row in rows)
+        return Chosen(stretches, len(rows), entries, size_bytes)
 
     def _choose_by_time(self, selection: Selection, identities: dict[int, Identity]) -> Chosen:
         """Runs of selected entries of each log; an entry that is not selected ends one."""
@@ -212,7 +212,7 @@ def open_view(path: Path) -> Iterator[StoreView]:
     if not path.exists():
         raise StoreError(f"there is no store at {path}")
     try:
-        with closing(_connect(path)) as connection:
+        with closing(connect_to(path)) as connection:
             _check_kind(connection, path)
             yield StoreView(connection)
     except sqlite3.Error as error:
@@ -220,7 +220,12 @@ def open_view(path: Path) -> Iterator[StoreView]:
         raise StoreError(f"{path} cannot be read: {error}; {hint}") from error
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect_to(path: Path) -> sqlite3.Connection:
+    """A connection that can only read.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+    """
     name = f"{path.absolute().as_uri()}?mode=ro"
     connection = sqlite3.connect(name, uri=True, isolation_level=None)
     try:
@@ -246,18 +251,6 @@ def _check_kind(connection: sqlite3.Connection, path: Path) -> None:
             if version > VERSION
             else "start this gateway once: it brings the store to its version",
         )
-
-
-def _joined(one: DeviceFigures, other: DeviceFigures) -> DeviceFigures:
-    return DeviceFigures(
-        one.identity,
-        one.entries + other.entries,
-        one.size_bytes + other.size_bytes,
-        min(one.oldest_unix_ms, other.oldest_unix_ms),
-        max(one.newest_unix_ms, other.newest_unix_ms),
-        one.recent_entries + other.recent_entries,
-        one.recent_bytes + other.recent_bytes,
-    )
 
 
 def _entry(sequence: int, framed: bytes) -> Entry | Damaged:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from module_gateway.module_handler.buffer.lines import (
@@ -65,6 +65,7 @@ FOLDS = st.builds(
 
 
 @given(ENTRIES | FOLDS)
+@example(Entry(1, A, b'{"pressed":true,  "n": 1.50, "n": 2}'))
 def test_every_entry_comes_back_from_its_line(entry: Entry) -> None:
     line = line_of(entry)
     assert entry == entry_of(line)
