@@ -261,7 +261,13 @@ class ReplayLine:
             else:
                 kept.append(entry)
         run.waiting = kept
-        self._say(stretch.first_sequence, stretch.sequence)
+        # A fold with its number in the stretch stands for older entries as well: it is sent.
+        first = stretch.first_sequence
+        for entry in kept:
+            if first <= entry.sequence <= stretch.sequence:
+                first = entry.sequence + 1
+        if first <= stretch.sequence:
+            self._say(first, stretch.sequence)
 
     # A session ends
 

@@ -200,6 +200,20 @@ def test_R18_skipped_stretch_is_dropped_whenever_it_is_delivered() -> None:
     assert [b"1", b"5"] == statuses(line)
 
 
+def test_R18_fold_that_reaches_into_a_skipped_stretch_is_not_acknowledged_with_it() -> None:
+    line = make()
+    fold = entry(3, first_sequence=1, error=b"1 2 3")
+    assert line.receive(fold, is_taken=True)
+    assert line.receive(entry(4), is_taken=True)
+    line.skip(Stretch(STORE, 2, 5))
+    assert [b"3"] == statuses(line)
+    assert [(4, 5)] == said(line)
+
+    line.skip(Stretch(STORE, 2, 3))
+    assert [b"3"] == statuses(line)
+    assert [] == said(line)
+
+
 def test_skipped_stretches_are_bounded() -> None:
     line = make()
     for number in range(3 * MAX_STRETCHES):

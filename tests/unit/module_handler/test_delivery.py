@@ -323,20 +323,3 @@ def test_R18_a_log_that_is_emptied_beside_a_replay_is_known_to_be_empty() -> Non
     desk.outbox.trim(A.identity, 2, first_sequence=2)
     desk.trim(1)
     assert 0 == len(desk.outbox)
-
-
-def test_R18_what_may_be_applied_live_is_kept_out_of_folds_until_a_session_has_told() -> None:
-    desk = split()
-    desk.put(b"live")
-    desk.phase(is_exposed=False)
-    assert (desk.lease.cut, desk.lease.fold_cut) == (None, 1)
-    desk.start()
-    assert desk.lease.fold_cut == 1
-    heir = Lease(0, 1, desk.lease.modules, frozenset({MODULE}), WIDE, count(1))
-    heir.inherit_client(desk.lease, desk.outbox)
-    assert heir.fold_cut == 1
-
-    desk.phase(is_exposed=True)
-    assert desk.lease.fold_cut is None
-    desk.phase(is_exposed=True, splits=True)
-    assert desk.lease.fold_cut == desk.lease.cut == 2
