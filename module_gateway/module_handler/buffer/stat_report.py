@@ -55,7 +55,15 @@ def report(place: Place, now_unix_ms: int, *, has_devices: bool) -> dict[str, An
 
 
 def _set_aside(each: SetAside) -> dict[str, Any]:
-    return {"folder": str(each.path), "bytes": each.size_bytes, "report": each.report}
+    findings = each.report.get("findings", ())
+    more = each.report.get("more_findings", 0)
+    return {
+        "folder": str(each.path),
+        "bytes": each.size_bytes,
+        "reason": each.report.get("reason"),
+        "findings": len(findings) + more,
+        "kept": each.report.get("kept"),
+    }
 
 
 def text(found: dict[str, Any]) -> str:
@@ -92,8 +100,10 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "files", ", ".join(files) or "none"
     yield "set aside", f"{len(found['set_aside'])} folders" if found["set_aside"] else "nothing"
     for each in found["set_aside"]:
-        reason = clean_text(each["report"].get("reason", "no report"))
-        yield "", f"{Path(each['folder']).name}, {size_words(each['bytes'])}: {reason}"
+        reason = clean_text(each["reason"] or "no report")
+        found_there = f", {each['findings']:,} findings" if each["findings"] else ""
+        name = clean_text(Path(each["folder"]).name)
+        yield "", f"{name}, {size_words(each['bytes'])}: {reason}{found_there}"
 
 
 def _growth(growing: dict[str, Any]) -> str:

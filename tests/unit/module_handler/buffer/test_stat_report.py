@@ -50,7 +50,9 @@ async def test_everything_is_said_in_json(tmp_path: Path) -> None:
     await committed(place.store, *appended(entries))
     folder = place.store.parent / "set-aside" / "20261120T170000Z-crc"
     folder.mkdir(parents=True)
-    (folder / "report.json").write_text('{"reason": "wrong CRC"}')
+    (folder / "report.json").write_text(
+        '{"reason": "damaged", "findings": [{}, {}], "more_findings": 3, "kept": {"entries": 9}}'
+    )
     found = json.loads(json.dumps(report(place, NOW, has_devices=True)))
     size_bytes = entries[0].size_bytes
     assert (3, 2, 3 * size_bytes, 100.0, "power") == tuple(
@@ -66,9 +68,12 @@ async def test_everything_is_said_in_json(tmp_path: Path) -> None:
         found["bounds"][key] for key in ("device_entries", "fullest_device", "device_full")
     )
     assert place.store.stat().st_size == found["files"]["handler.db"]
-    assert [(str(folder), 23, "wrong CRC")] == [
-        (each["folder"], each["bytes"], each["report"]["reason"]) for each in found["set_aside"]
-    ]
+    (aside,) = found["set_aside"]
+    assert (str(folder), "damaged", 5, {"entries": 9}) == tuple(
+        aside[key] for key in ("folder", "reason", "findings", "kept")
+    )
+    assert aside["bytes"] == (folder / "report.json").stat().st_size
+    assert f"{folder.name}, {aside['bytes']} B: damaged, 5 findings" in text(found)
 
 
 async def test_people_read_lines(tmp_path: Path) -> None:
