@@ -63,10 +63,11 @@ class RecordError(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class StoreNamed:
-    """The store's id; numbers above `ceiling` were never given out."""
+    """The store's id; numbers above `ceiling` were never given out; `version` of its tables."""
 
     store_id: int
     ceiling: int
+    version: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +122,14 @@ def encode(record: Record) -> bytes:
     return _HEAD.pack(kind, zlib.crc32(payload, zlib.crc32(bytes((kind,))))) + payload
 
 
-def decode(framed: bytes) -> Record:
-    """Read a framed record.
+def decode(framed: object) -> Record:
+    """Read a framed record; whatever else stood in its column is refused.
 
     Raises:
         RecordError: it is too short, its sum is wrong, or it makes no sense.
     """
+    if not isinstance(framed, bytes):
+        raise RecordError(0, f"a {type(framed).__name__} instead of a record")
     if len(framed) < HEAD_BYTES:
         raise RecordError(0, f"{len(framed)} bytes are less than a head")
     number, crc = _HEAD.unpack_from(framed)
@@ -156,8 +159,9 @@ def _payload(record: Record) -> tuple[Kind, bytes]:
             return Kind.ENTRY, _entry_payload(record)
         case DeviceStored():
             kind, message = Kind.DEVICE, _device_message(record)
-        case StoreNamed(store_id, ceiling):
-            kind, message = Kind.STORE, pb.StoreRecord(store_id=store_id, ceiling=ceiling)
+        case StoreNamed(store_id, ceiling, version):
+            kind = Kind.STORE
+            message = pb.StoreRecord(store_id=store_id, ceiling=ceiling, version=version)
         case NumberGiven(last_sequence):
             kind, message = Kind.NUMBER, pb.NumberRecord(last_sequence=last_sequence)
         case LogNamed(identity, log, trimmed_to):
@@ -188,7 +192,7 @@ def _parse(kind: Kind, payload: bytes) -> Record:  # noqa: PLR0911 - one per kin
             return _device_stored(pb.DeviceRecord.FromString(payload))
         case Kind.STORE:
             named = pb.StoreRecord.FromString(payload)
-            return StoreNamed(named.store_id, named.ceiling)
+            return StoreNamed(named.store_id, named.ceiling, named.version)
         case Kind.NUMBER:
             return NumberGiven(pb.NumberRecord.FromString(payload).last_sequence)
         case Kind.LOG:

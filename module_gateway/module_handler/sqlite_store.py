@@ -7,7 +7,6 @@ that was committed before it was asked for.
 from __future__ import annotations
 
 import asyncio
-import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,18 +14,25 @@ from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 from module_gateway.module_handler.command_log import MAX_VERDICTS
-from module_gateway.module_handler.records import StoreNamed, encode
+from module_gateway.module_handler.page_images import Finding, Part
+from module_gateway.module_handler.records import RecordError
 from module_gateway.module_handler.store import Change, Page, Query, StoredState
+from module_gateway.module_handler.store_check import WHOLE_BYTES, check_some, size_bytes
+from module_gateway.module_handler.store_files import check_place
 from module_gateway.module_handler.store_lock import StoreLock
+from module_gateway.module_handler.store_opening import Plan, move, open_writer, repair
 from module_gateway.module_handler.store_reader import read_page
-from module_gateway.module_handler.store_schema import connect, prepare, write_back
-from module_gateway.module_handler.store_writer import CEILING_STEP, StoreWriter
+from module_gateway.module_handler.store_schema import connect, write_back
+from module_gateway.module_handler.store_troubles import Trouble, sentence, trouble_of
+from module_gateway.module_handler.store_writer import StoreWriter
 from module_gateway.protocol.errors import StoreError
 
 _T = TypeVar("_T")
 
-PRIVATE: Final = 0o700
-"""Only the gateway's user reads what devices said."""
+CHECKED_AT_ONCE: Final = 200
+"""Entries of a large store whose sums are checked between two pages (about 1 ms)."""
+
+_NEED_A_NEW_FILE: Final = frozenset({Trouble.INPUT_OUTPUT, Trouble.DAMAGED})
 
 
 class SqliteStore:
@@ -56,6 +62,8 @@ class SqliteStore:
         self._reader: sqlite3.Connection | None = None
         self._store_id = 0
         self._is_tidying = False
+        self._is_closing = False
+        self._trouble: Trouble | None = None
 
     @property
     def store_id(self) -> int:
@@ -85,6 +93,7 @@ class SqliteStore:
 
     async def close(self) -> None:
         """See `Store`. Waits for what is under way."""
+        self._is_closing = True
         await self._in(self._reading, self._close_reader)
         await self._in(self._writing, self._close_writer)
         self._reading.shutdown()
@@ -94,22 +103,55 @@ class SqliteStore:
         return await asyncio.get_running_loop().run_in_executor(thread, self._guarded, work)
 
     def _guarded(self, work: Callable[[], _T]) -> _T:
-        """What SQLite and the system say becomes one sentence.
+        """What SQLite and the system say becomes one sentence, and is remembered.
 
         Raises:
             StoreError: the work failed.
         """
         try:
             return work()
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"the store {self._path} failed: {error}") from error
+        except (sqlite3.Error, OSError, RecordError) as error:
+            trouble = trouble_of(error, self._path.parent)
+            if self._trouble is None and trouble in _NEED_A_NEW_FILE:
+                self._trouble = trouble
+            raise StoreError(sentence(trouble, error, self._path)) from error
 
     def _load(self) -> StoredState:
+        if self._trouble is not None and self._writer is not None:
+            self._leave(self._writer, self._trouble)
         if self._writer is not None:
             return self._writer.load().state
         return self._open_writer().loaded.state
 
+    def _leave(self, writer: StoreWriter, trouble: Trouble) -> None:
+        """Give the file up that the disk refuses, or that is damaged, for a new one."""
+        self._reading.submit(self._close_reader).result()
+        if trouble is Trouble.INPUT_OUTPUT:
+            try:
+                move(self._path, writer.connection, self._abandon_writer)
+            except sqlite3.DatabaseError as error:
+                if trouble_of(error, self._path.parent) is Trouble.NO_SPACE:
+                    raise
+                trouble = Trouble.DAMAGED
+        if trouble is Trouble.DAMAGED:
+            self._abandon_writer()
+            repair(self._path, [Finding(Part.DATABASE, 0, 0, "found while it was used")])
+        self._trouble = None
+
+    def _abandon_writer(self) -> None:
+        """Close the file without a sync."""
+        if self._writer is not None:
+            self._writer.abandon()
+            self._writer = None
+
+    def _check_trouble(self) -> None:
+        if self._trouble is not None:
+            raise StoreError(
+                f"the store {self._path} has to be loaded again: {self._trouble.value}"
+            )
+
     def _commit(self, changes: Sequence[Change]) -> None:
+        self._check_trouble()
         writer = self._open_writer()
         writer.commit(changes)
         self._after_writing(writer)
@@ -124,35 +166,38 @@ class SqliteStore:
 
     def _write_back(self) -> None:
         """The bulk beside the writer; what was added meanwhile follows in its own thread."""
-        self._guarded(lambda: write_back(self._open_reader()))
-        self._writing.submit(self._finish_writing_back)
+        if self._trouble is None and self._writer is not None:
+            self._guarded(lambda: write_back(self._open_reader()))
+            self._writing.submit(self._finish_writing_back)
 
     def _finish_writing_back(self) -> None:
         """With nobody writing the log comes to its end, and begins anew."""
-        if self._writer is not None:
+        if self._trouble is None and self._writer is not None:
             self._guarded(self._writer.write_back)
 
     def _open_writer(self) -> StoreWriter:
-        if self._writer is not None:
-            return self._writer
-        self._path.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
-        if self._lock is None:
-            self._lock = StoreLock(self._path)
-        connection = connect(self._path, is_synced=self._is_synced)
-        try:
-            named = StoreNamed(secrets.randbelow(2**64 - 1) + 1, CEILING_STEP)
-            prepare(connection, self._path, encode(named))
-            writer = StoreWriter(
-                connection, is_synced=self._is_synced, max_verdicts=self._max_verdicts
-            )
-            self._store_id = writer.load().store_id
-        except BaseException:
-            connection.close()
-            raise
-        self._writer = writer
-        return writer
+        if self._writer is None:
+            check_place(self._path)
+            if self._lock is None:
+                self._lock = StoreLock(self._path)
+            plan = Plan(self._path, self._is_synced, self._max_verdicts)
+            self._writer = open_writer(plan)
+            self._store_id = self._writer.loaded.store_id
+            self._trouble = None
+            if size_bytes(self._path) > WHOLE_BYTES:
+                self._reading.submit(self._check_entries, 0)
+        return self._writer
+
+    def _check_entries(self, after: int) -> None:
+        """A large store is checked while it serves, between its pages."""
+        if self._trouble is not None or self._writer is None:
+            return
+        following = self._guarded(lambda: check_some(self._open_reader(), after, CHECKED_AT_ONCE))
+        if following is not None and not self._is_closing:
+            self._reading.submit(self._check_entries, following)
 
     def _read(self, query: Query) -> Page:
+        self._check_trouble()
         writer = self._writer
         if writer is None:
             raise StoreError(f"the store {self._path} is closed")
@@ -166,11 +211,11 @@ class SqliteStore:
     def _tidy(self) -> None:
         """A slice between commits."""
         try:
-            if self._writer is not None:
+            if self._trouble is None and self._writer is not None:
                 self._guarded(self._writer.tidy)
         finally:
             self._is_tidying = False
-        if self._writer is not None:
+        if self._trouble is None and self._writer is not None:
             self._after_writing(self._writer)
 
     def _close_reader(self) -> None:
@@ -180,7 +225,10 @@ class SqliteStore:
 
     def _close_writer(self) -> None:
         if self._writer is not None:
-            self._writer.close()
+            if self._trouble is None:
+                self._writer.close()
+            else:
+                self._writer.abandon()
             self._writer = None
         if self._lock is not None:
             self._lock.release()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from module_gateway.protocol.errors import StoreError
@@ -37,8 +38,6 @@ class StoreLock:
             ) from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
         except BlockingIOError as error:
             holder = os.pread(self._descriptor, 32, 0).decode(errors="replace").strip() or "?"
             os.close(self._descriptor)
@@ -49,6 +48,11 @@ class StoreLock:
         except OSError as error:
             os.close(self._descriptor)
             raise StoreError(f"the lock {name} cannot be taken: {error.strerror}") from error
+        with suppress(
+            OSError
+        ):  # only for people: a full disk does not keep a handler from starting
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Let the next process have the store."""

@@ -17,6 +17,7 @@ from module_gateway.module_handler.records import (
     Record,
     RecordError,
     StoreNamed,
+    StretchTrimmed,
     VerdictGiven,
     decode,
 )
@@ -64,6 +65,8 @@ _PART: Final = f"""
     SELECT count(*), sum(e.size_bytes), max(e.sequence), e.time_unix_ms
     FROM entries e INDEXED BY entries_by_log CROSS JOIN logs l ON l.log = e.log
     WHERE e.segment = ? AND e.module = ? AND e.log = ? AND {_ALIVE}"""  # noqa: S608 - text of ours
+
+_NOBODY: Final = Identity(0, 0, "")
 
 _Rows: TypeAlias = Iterator[tuple[int, int, bytes]]
 
@@ -267,12 +270,8 @@ def _summaries(
     dead: list[tuple[int, int]],
 ) -> Iterator[LogStored]:
     """One pass over the index; where a mark or a stretch cuts a group, that group is counted."""
-    stretches: dict[int, list[tuple[int, int]]] = {}
-    for number, first, last in connection.execute(
-        "SELECT log, first_sequence, last_sequence FROM stretches"
-    ):
-        stretches.setdefault(number, []).append((first, last))
-        dead.append((first, last))
+    stretches = _read_stretches(connection, identities)
+    dead += [each for of_log in stretches.values() for each in of_log]
     extents: dict[int, list[tuple[int, int, int, int]]] = {}
     for segment, number, *group in connection.execute(_GROUPS):
         identity = identities.get(number)
@@ -299,6 +298,21 @@ def _summaries(
             yield LogStored(identity, merged(extents[log.number]))
         else:
             log.first = log.newest + 1
+
+
+def _read_stretches(
+    connection: sqlite3.Connection, identities: Mapping[int, Identity]
+) -> dict[int, list[tuple[int, int]]]:
+    """Log → its stretches."""
+    stretches: dict[int, list[tuple[int, int]]] = {}
+    for number, first, last, framed in connection.execute(
+        "SELECT log, first_sequence, last_sequence, record FROM stretches"
+    ):
+        stretch = decode(framed)
+        if stretch != StretchTrimmed(identities.get(number, _NOBODY), first, last):
+            raise _misplaced(stretch, f"stretches ({number})")
+        stretches.setdefault(number, []).append((first, last))
+    return stretches
 
 
 def merged(groups: Sequence[tuple[int, int, int, int]]) -> tuple[Extent, ...]:

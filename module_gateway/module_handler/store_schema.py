@@ -10,9 +10,13 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from module_gateway.module_handler.outbox import Entry
+from module_gateway.module_handler.records import RecordError, StoreNamed, decode, encode
 from module_gateway.protocol.errors import ConfigError, StoreError
 
 APPLICATION_ID: Final = 0x4D476874
@@ -51,6 +55,9 @@ TABLES: Final = (
     """CREATE TABLE verdicts (
         verdict INTEGER PRIMARY KEY, endpoint INTEGER NOT NULL, record BLOB NOT NULL)""",
 )
+
+INSERT_ENTRY: Final = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)"
+"""For rows of `entry_row`."""
 
 STEPS: Final[Mapping[int, Sequence[str]]] = {}
 """Version → the statements that make version + 1 of it."""
@@ -105,27 +112,40 @@ def write_back(connection: sqlite3.Connection) -> None:
 def prepare(
     connection: sqlite3.Connection,
     path: Path,
-    store_record: bytes,
+    named: StoreNamed,
     *,
     version: int = VERSION,
     steps: Mapping[int, Sequence[str]] = STEPS,
 ) -> None:
     """Create the tables in a new file, bring an older file to this version.
 
+    Args:
+        connection: to the file.
+        path: of the file, for messages.
+        named: what a new file is called.
+        version: what this gateway writes.
+        steps: how to get there.
+
     Raises:
         ConfigError: the file was written by a newer version of the gateway.
         StoreError: it is the database of another program, or no step leads here from its version.
+        RecordError: its header and its records contradict each other.
         sqlite3.Error: it cannot be read or written.
     """
     application = int(connection.execute("PRAGMA application_id").fetchone()[0])
     found = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if application == 0 and found == 0 and _is_empty(connection):
-        _create(connection, path, store_record, version)
+        _create(connection, path, replace(named, version=version))
         return
+    present = _named(connection)
     if application != APPLICATION_ID:
+        if present is not None:
+            raise RecordError(0, f"the header says application {application:#x}")
         raise StoreError(
             f"{path} is the database of another program; move it away or choose another --state-dir"
         )
+    if present is not None and present.version != found:
+        raise RecordError(0, f"the header says version {found}, the record {present.version}")
     if found > version:
         raise ConfigError(
             f"the store {path}",
@@ -135,42 +155,86 @@ def prepare(
             "--state-dir",
         )
     if found < version:
-        _migrate(connection, path, found, version, steps)
+        _migrate(connection, path, present, (found, version), steps)
+
+
+def _named(connection: sqlite3.Connection) -> StoreNamed | None:
+    """The record with the store's name, None when there is none that can be read."""
+    try:
+        rows = connection.execute("SELECT record FROM store WHERE row = ?", (STORE_ROW,))
+        row = rows.fetchone()
+        record = None if row is None else decode(row[0])
+    except (sqlite3.OperationalError, RecordError):
+        return None
+    return record if isinstance(record, StoreNamed) else None
+
+
+def expected_schema() -> set[tuple[str, str]]:
+    """Names and texts of all tables and indexes as a sound file has them."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for statement in TABLES:
+            connection.execute(statement)
+        return read_schema(connection)
+
+
+def read_schema(connection: sqlite3.Connection) -> set[tuple[str, str]]:
+    """Names and texts of all tables and indexes of a file.
+
+    Raises:
+        sqlite3.Error: it cannot be read.
+    """
+    return set(connection.execute("SELECT name, sql FROM sqlite_schema"))
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None
 
 
-def _create(connection: sqlite3.Connection, path: Path, store_record: bytes, version: int) -> None:
+def _create(connection: sqlite3.Connection, path: Path, named: StoreNamed) -> None:
     with transaction(connection):
         for statement in TABLES:
             connection.execute(statement)
-        connection.execute("INSERT INTO store VALUES (?, ?)", (STORE_ROW, store_record))
+        _name(connection, named)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {version}")
     sync_folder(path.parent)
     sync_folder(path.parent.parent)
+
+
+def _name(connection: sqlite3.Connection, named: StoreNamed) -> None:
+    row = (STORE_ROW, encode(named))
+    connection.execute("INSERT OR REPLACE INTO store VALUES (?, ?)", row)
+    connection.execute(f"PRAGMA user_version = {named.version}")
 
 
 def _migrate(
     connection: sqlite3.Connection,
     path: Path,
-    found: int,
-    version: int,
+    present: StoreNamed | None,
+    versions: tuple[int, int],
     steps: Mapping[int, Sequence[str]],
 ) -> None:
+    found, version = versions
     missing = [each for each in range(found, version) if each not in steps]
     if missing:
         raise StoreError(
             f"the store {path} has version {found} and no way leads from version {missing[0]} to "
             f"{version}; install a gateway between the two first, or choose another --state-dir"
         )
+    if present is None:
+        raise RecordError(0, "the record with the store's id is missing")
     with transaction(connection):
         for each in range(found, version):
             for statement in steps[each]:
                 connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {version}")
+        _name(connection, replace(present, version=version))
+
+
+def entry_row(entry: Entry, log: int) -> tuple[int, int, int, int, int, int, bytes]:
+    """The row of an entry; `log` is the number of its identity's log."""
+    return (
+        *(entry.sequence, entry.sequence >> SEGMENT_BITS, entry.device.identity.module, log),
+        *(entry.size_bytes, entry.time_unix_ms, encode(entry)),
+    )
 
 
 class transaction:  # noqa: N801 - reads as the statement that it is

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final, assert_never
 
 from module_gateway.module_handler.outbox import Entry
@@ -31,10 +32,13 @@ from module_gateway.module_handler.store import (
 )
 from module_gateway.module_handler.store_reader import Contents, LogState, read_contents
 from module_gateway.module_handler.store_schema import (
+    INSERT_ENTRY,
     NUMBER_ROW,
     PAGE_SIZE,
     SEGMENT_BITS,
     STORE_ROW,
+    VERSION,
+    entry_row,
     transaction,
     write_back,
 )
@@ -73,17 +77,21 @@ class StoreWriter:
     """The one writer of a store. Everything here runs in one thread.
 
     After a method has raised, the next one begins by reading the file again.
+
+    Attributes:
+        connection: to the file.
     """
 
     def __init__(
         self, connection: sqlite3.Connection, *, is_synced: bool, max_verdicts: int
     ) -> None:
-        self._connection = connection
+        self.connection = connection
         self._max_verdicts = max_verdicts
         self._contents: Contents | None = None
         self._is_current = False
         self._last_sequence = 0
         self._deleted = 0
+        self._empty_logs: list[int] = []
         self._changes, self._pages, self._size_bytes = 0, 0, 0
         self._sweep = Sweep(connection, is_synced=is_synced)
 
@@ -95,10 +103,10 @@ class StoreWriter:
             sqlite3.Error: the file cannot be read or written.
         """
         self._is_current = False
-        contents = read_contents(self._connection)
+        contents = read_contents(self.connection)
         self._last_sequence = contents.state.last_sequence
         self._sweep.begin_anew(contents.dead)
-        self._forget_empty_logs(contents)
+        self._empty_logs = _take_empty_logs(contents)
         self._contents, self._is_current = contents, True
         return contents
 
@@ -127,7 +135,8 @@ class StoreWriter:
         """
         contents = self._current()
         self._is_current, self._deleted = False, 0
-        with transaction(self._connection):
+        with transaction(self.connection):
+            self._delete_empty_logs()
             self._apply(contents, changes)
         self._is_current = True
         self._pages += PAGES_PER_COMMIT
@@ -142,7 +151,7 @@ class StoreWriter:
 
         True once; the caller sees to it (`write_back`).
         """
-        changes = self._connection.total_changes
+        changes = self.connection.total_changes
         pages = changes - self._changes + self._pages + self._size_bytes // PAGE_SIZE
         if pages < LOG_PAGES:
             return False
@@ -165,11 +174,17 @@ class StoreWriter:
         Raises:
             sqlite3.Error: the disk refuses.
         """
-        write_back(self._connection)
+        write_back(self.connection)
 
     def close(self) -> None:
         """Let go of the file; SQLite writes the log back into the database."""
-        self._connection.close()
+        self.connection.close()
+
+    def abandon(self) -> None:
+        """Let go of the file without a sync: its disk has refused one."""
+        with suppress(sqlite3.Error):
+            self.connection.execute("PRAGMA synchronous = OFF")
+        self.connection.close()
 
     def _apply(self, contents: Contents, changes: Sequence[Change]) -> None:
         devices: dict[Identity, DeviceStored | None] = {}
@@ -198,7 +213,7 @@ class StoreWriter:
                     assert_never(change)
         self._append(contents, appended)
         self._put_devices(contents, devices)
-        self._connection.executemany(
+        self.connection.executemany(
             "INSERT OR REPLACE INTO leases VALUES (?, ?)",
             [(lease.endpoint, encode(lease)) for lease in leases.values()],
         )
@@ -216,14 +231,12 @@ class StoreWriter:
             log.newest = max(log.newest, entry.sequence)
             self._last_sequence = max(self._last_sequence, entry.sequence)
             self._size_bytes += entry.size_bytes
-            rows.append(_row(entry, log))
+            rows.append(entry_row(entry, log.number))
         appended.clear()
-        self._connection.executemany(
-            "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", rows
-        )
+        self.connection.executemany(INSERT_ENTRY, rows)
         if self._last_sequence + CEILING_STEP // 2 > contents.ceiling:
             contents.ceiling = self._last_sequence + CEILING_STEP
-            named = StoreNamed(contents.store_id, contents.ceiling)
+            named = StoreNamed(contents.store_id, contents.ceiling, VERSION)
             self._put_store(STORE_ROW, encode(named))
 
     def _log(self, contents: Contents, identity: Identity) -> LogState:
@@ -236,7 +249,7 @@ class StoreWriter:
 
     def _put_log(self, identity: Identity, log: LogState) -> None:
         named = LogNamed(identity, log.number, log.trimmed_to)
-        self._connection.execute(
+        self.connection.execute(
             "INSERT OR REPLACE INTO logs VALUES (?, ?, ?)",
             (log.number, log.trimmed_to, encode(named)),
         )
@@ -258,7 +271,7 @@ class StoreWriter:
             self._put_log(identity, log)
             self._sweep.add(first, last)
         else:
-            self._connection.execute(
+            self.connection.execute(
                 "INSERT INTO stretches (log, first_sequence, last_sequence, record)"
                 " VALUES (?, ?, ?, ?)",
                 (log.number, first, last, encode(StretchTrimmed(identity, first, last))),
@@ -278,7 +291,7 @@ class StoreWriter:
         for segment in segments:
             limit = MOST_AT_ONCE + 1 - len(few)
             where = (segment, module, log.number, first, last, limit)
-            few += [row[0] for row in self._connection.execute(_FEW, where)]
+            few += [row[0] for row in self.connection.execute(_FEW, where)]
             if len(few) > MOST_AT_ONCE:
                 return None
         return few
@@ -287,7 +300,7 @@ class StoreWriter:
         if not sequences:
             return
         self._deleted += len(sequences)
-        self._connection.executemany(
+        self.connection.executemany(
             "DELETE FROM entries WHERE sequence = ?", [(each,) for each in sequences]
         )
 
@@ -296,7 +309,7 @@ class StoreWriter:
         self._put_store(NUMBER_ROW, encode(NumberGiven(self._last_sequence)))
 
     def _put_store(self, row: int, record: bytes) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO store VALUES (?, ?)", (row, record))
+        self.connection.execute("INSERT OR REPLACE INTO store VALUES (?, ?)", (row, record))
 
     def _fold(self, contents: Contents, fold: Entry) -> None:
         identity = fold.device.identity
@@ -304,15 +317,13 @@ class StoreWriter:
         if fold.sequence < log.first or self._is_in_stretch(log, fold.sequence):
             self._purge(identity, log)
         self._trim(contents, identity, fold.sequence - 1, 0)
-        self._connection.execute(
-            "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", _row(fold, log)
-        )
+        self.connection.execute(INSERT_ENTRY, entry_row(fold, log.number))
         log.first = fold.sequence
         log.newest = max(log.newest, fold.sequence)
         self._last_sequence = max(self._last_sequence, fold.sequence)
 
     def _is_in_stretch(self, log: LogState, sequence: int) -> bool:
-        found = self._connection.execute(
+        found = self.connection.execute(
             "SELECT 1 FROM stretches WHERE log = ? AND first_sequence <= ? AND last_sequence >= ?",
             (log.number, sequence, sequence),
         )
@@ -323,8 +334,8 @@ class StoreWriter:
 
         It happens when an acknowledgement and a fold cross; takes as long as the log is long.
         """
-        self._connection.execute(_PURGE, (log.number,))
-        self._connection.execute("DELETE FROM stretches WHERE log = ?", (log.number,))
+        self.connection.execute(_PURGE, (log.number,))
+        self.connection.execute("DELETE FROM stretches WHERE log = ?", (log.number,))
         log.trimmed_to = 0
         self._put_log(identity, log)
         self._remember_number()
@@ -337,14 +348,14 @@ class StoreWriter:
         for identity, device in devices.items():
             if device is None:
                 row = rows.pop(identity, None)
-                self._connection.execute("DELETE FROM devices WHERE device = ?", (row,))
+                self.connection.execute("DELETE FROM devices WHERE device = ?", (row,))
                 continue
             number = rows.get(identity)
             if number is None:
                 contents.last_device += 1
                 number = rows[identity] = contents.last_device
             put.append((number, encode(device)))
-        self._connection.executemany("INSERT OR REPLACE INTO devices VALUES (?, ?)", put)
+        self.connection.executemany("INSERT OR REPLACE INTO devices VALUES (?, ?)", put)
 
     def _record(self, contents: Contents, verdicts: Iterable[VerdictRecorded]) -> None:
         """A new session of an endpoint voids its older verdicts; the oldest go at the bound."""
@@ -360,34 +371,29 @@ class StoreWriter:
             rows.append(contents.last_verdict)
             old += rows[: -self._max_verdicts]
             del rows[: -self._max_verdicts]
-            self._connection.executemany(
+            self.connection.executemany(
                 "DELETE FROM verdicts WHERE verdict = ?", [(each,) for each in old]
             )
             given = VerdictGiven(endpoint, verdict, rows[-1])
-            self._connection.execute(
+            self.connection.execute(
                 "INSERT INTO verdicts VALUES (?, ?, ?)", (rows[-1], endpoint, encode(given))
             )
 
-    def _forget_empty_logs(self, contents: Contents) -> None:
-        """Roles come and go; a log gets a number again with its next entry."""
-        alive = {log.identity for log in contents.state.logs}
-        empty = [identity for identity in contents.logs if identity not in alive]
-        if not empty or contents.dead:
+    def _delete_empty_logs(self) -> None:
+        """With the first commit: a start writes nothing, so it works on a full disk."""
+        if not self._empty_logs:
             return
-        with transaction(self._connection):
-            self._remember_number()
-            for identity in empty:
-                number = contents.logs.pop(identity).number
-                self._connection.execute("DELETE FROM logs WHERE log = ?", (number,))
+        self._remember_number()
+        self.connection.executemany(
+            "DELETE FROM logs WHERE log = ?", [(number,) for number in self._empty_logs]
+        )
+        self._empty_logs = []
 
 
-def _row(entry: Entry, log: LogState) -> tuple[int, int, int, int, int, int, bytes]:
-    return (
-        entry.sequence,
-        entry.sequence >> SEGMENT_BITS,
-        entry.device.identity.module,
-        log.number,
-        entry.size_bytes,
-        entry.time_unix_ms,
-        encode(entry),
-    )
+def _take_empty_logs(contents: Contents) -> list[int]:
+    """Roles come and go; a log gets a number again with its next entry."""
+    if contents.dead:
+        return []
+    alive = {log.identity for log in contents.state.logs}
+    empty = [identity for identity in contents.logs if identity not in alive]
+    return [contents.logs.pop(identity).number for identity in empty]

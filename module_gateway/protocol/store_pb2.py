@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from module_gateway.protocol import internal_protocol_pb2 as module__gateway_dot_protocol_dot_internal__protocol__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#module_gateway/protocol/store.proto\x12\x0cGatewayStore\x1a/module_gateway/protocol/internal_protocol.proto\"0\n\x0bStoreRecord\x12\x10\n\x08store_id\x18\x01 \x01(\x06\x12\x0f\n\x07\x63\x65iling\x18\x02 \x01(\x04\"%\n\x0cNumberRecord\x12\x15\n\rlast_sequence\x18\x01 \x01(\x04\"V\n\tLogRecord\x12(\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x18.InternalProtocol.Device\x12\x0b\n\x03log\x18\x02 \x01(\x04\x12\x12\n\ntrimmed_to\x18\x03 \x01(\x04\"h\n\rStretchRecord\x12(\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x18.InternalProtocol.Device\x12\x16\n\x0e\x66irst_sequence\x18\x02 \x01(\x04\x12\x15\n\rlast_sequence\x18\x03 \x01(\x04\"\xd3\x01\n\x0b\x45ntryRecord\x12(\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x18.InternalProtocol.Device\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x0e\n\x06status\x18\x03 \x01(\x0c\x12\x19\n\x11\x65nds_registration\x18\x04 \x01(\x08\x12\x11\n\tis_repeat\x18\x05 \x01(\x08\x12\x12\n\x05\x65rror\x18\x06 \x01(\x0cH\x00\x88\x01\x01\x12\x14\n\x0ctime_unix_ms\x18\x07 \x01(\x12\x12\x16\n\x0e\x66irst_sequence\x18\x08 \x01(\x04\x42\x08\n\x06_error\"M\n\x08\x43ommands\x12\x0c\n\x04last\x18\x01 \x01(\x0c\x12\r\n\x05queue\x18\x02 \x03(\x0c\x12\x16\n\tin_flight\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x42\x0c\n\n_in_flight\"\x89\x01\n\x06Holder\x12(\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x18.InternalProtocol.Device\x12\x0e\n\x06server\x18\x02 \x01(\x06\x12\x10\n\x08instance\x18\x03 \x01(\x04\x12\x15\n\rlast_sequence\x18\x04 \x01(\x04\x12\x12\n\x05reply\x18\x05 \x01(\x0cH\x00\x88\x01\x01\x42\x08\n\x06_reply\"\x8b\x01\n\x0cRegistration\x12(\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x18.InternalProtocol.Device\x12\x0e\n\x06status\x18\x02 \x01(\x0c\x12\x17\n\x0fhas_unpublished\x18\x03 \x01(\x08\x12(\n\x08\x63ommands\x18\x04 \x01(\x0b\x32\x16.GatewayStore.Commands\"\xb8\x01\n\x0c\x44\x65viceRecord\x12(\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x18.InternalProtocol.Device\x12$\n\x06holder\x18\x02 \x01(\x0b\x32\x14.GatewayStore.Holder\x12\x30\n\x0cregistration\x18\x03 \x01(\x0b\x32\x1a.GatewayStore.Registration\x12&\n\x06parked\x18\x04 \x01(\x0b\x32\x16.GatewayStore.Commands\"S\n\x0bLeaseRecord\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\x06\x12\x0f\n\x07modules\x18\x03 \x03(\x04\x12\x12\n\nis_exposed\x18\x04 \x01(\x08\"\xa0\x01\n\rVerdictRecord\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\x06\x12\x0f\n\x07session\x18\x03 \x01(\x04\x12\x0f\n\x07\x63ounter\x18\x04 \x01(\x04\x12(\n\x06\x64\x65vice\x18\x05 \x01(\x0b\x32\x18.InternalProtocol.Device\x12\x10\n\x08response\x18\x06 \x01(\x03\x12\x10\n\x08position\x18\x07 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#module_gateway/protocol/store.proto\x12\x0cGatewayStore\x1a/module_gateway/protocol/internal_protocol.proto\"A\n\x0bStoreRecord\x12\x10\n\x08store_id\x18\x01 \x01(\x06\x12\x0f\n\x07\x63\x65iling\x18\x02 \x01(\x04\x12\x0f\n\x07version\x18\x03 \x01(\r\"%\n\x0cNumberRecord\x12\x15\n\rlast_sequence\x18\x01 \x01(\x04\"V\n\tLogRecord\x12(\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x18.InternalProtocol.Device\x12\x0b\n\x03log\x18\x02 \x01(\x04\x12\x12\n\ntrimmed_to\x18\x03 \x01(\x04\"h\n\rStretchRecord\x12(\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x18.InternalProtocol.Device\x12\x16\n\x0e\x66irst_sequence\x18\x02 \x01(\x04\x12\x15\n\rlast_sequence\x18\x03 \x01(\x04\"\xd3\x01\n\x0b\x45ntryRecord\x12(\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x18.InternalProtocol.Device\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x0e\n\x06status\x18\x03 \x01(\x0c\x12\x19\n\x11\x65nds_registration\x18\x04 \x01(\x08\x12\x11\n\tis_repeat\x18\x05 \x01(\x08\x12\x12\n\x05\x65rror\x18\x06 \x01(\x0cH\x00\x88\x01\x01\x12\x14\n\x0ctime_unix_ms\x18\x07 \x01(\x12\x12\x16\n\x0e\x66irst_sequence\x18\x08 \x01(\x04\x42\x08\n\x06_error\"M\n\x08\x43ommands\x12\x0c\n\x04last\x18\x01 \x01(\x0c\x12\r\n\x05queue\x18\x02 \x03(\x0c\x12\x16\n\tin_flight\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x42\x0c\n\n_in_flight\"\x89\x01\n\x06Holder\x12(\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x18.InternalProtocol.Device\x12\x0e\n\x06server\x18\x02 \x01(\x06\x12\x10\n\x08instance\x18\x03 \x01(\x04\x12\x15\n\rlast_sequence\x18\x04 \x01(\x04\x12\x12\n\x05reply\x18\x05 \x01(\x0cH\x00\x88\x01\x01\x42\x08\n\x06_reply\"\x8b\x01\n\x0cRegistration\x12(\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x18.InternalProtocol.Device\x12\x0e\n\x06status\x18\x02 \x01(\x0c\x12\x17\n\x0fhas_unpublished\x18\x03 \x01(\x08\x12(\n\x08\x63ommands\x18\x04 \x01(\x0b\x32\x16.GatewayStore.Commands\"\xb8\x01\n\x0c\x44\x65viceRecord\x12(\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x18.InternalProtocol.Device\x12$\n\x06holder\x18\x02 \x01(\x0b\x32\x14.GatewayStore.Holder\x12\x30\n\x0cregistration\x18\x03 \x01(\x0b\x32\x1a.GatewayStore.Registration\x12&\n\x06parked\x18\x04 \x01(\x0b\x32\x16.GatewayStore.Commands\"S\n\x0bLeaseRecord\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\x06\x12\x0f\n\x07modules\x18\x03 \x03(\x04\x12\x12\n\nis_exposed\x18\x04 \x01(\x08\"\xa0\x01\n\rVerdictRecord\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\x06\x12\x0f\n\x07session\x18\x03 \x01(\x04\x12\x0f\n\x07\x63ounter\x18\x04 \x01(\x04\x12(\n\x06\x64\x65vice\x18\x05 \x01(\x0b\x32\x18.InternalProtocol.Device\x12\x10\n\x08response\x18\x06 \x01(\x03\x12\x10\n\x08position\x18\x07 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,25 +33,25 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'module_gateway.protocol.sto
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_STORERECORD']._serialized_start=102
-  _globals['_STORERECORD']._serialized_end=150
-  _globals['_NUMBERRECORD']._serialized_start=152
-  _globals['_NUMBERRECORD']._serialized_end=189
-  _globals['_LOGRECORD']._serialized_start=191
-  _globals['_LOGRECORD']._serialized_end=277
-  _globals['_STRETCHRECORD']._serialized_start=279
-  _globals['_STRETCHRECORD']._serialized_end=383
-  _globals['_ENTRYRECORD']._serialized_start=386
-  _globals['_ENTRYRECORD']._serialized_end=597
-  _globals['_COMMANDS']._serialized_start=599
-  _globals['_COMMANDS']._serialized_end=676
-  _globals['_HOLDER']._serialized_start=679
-  _globals['_HOLDER']._serialized_end=816
-  _globals['_REGISTRATION']._serialized_start=819
-  _globals['_REGISTRATION']._serialized_end=958
-  _globals['_DEVICERECORD']._serialized_start=961
-  _globals['_DEVICERECORD']._serialized_end=1145
-  _globals['_LEASERECORD']._serialized_start=1147
-  _globals['_LEASERECORD']._serialized_end=1230
-  _globals['_VERDICTRECORD']._serialized_start=1233
-  _globals['_VERDICTRECORD']._serialized_end=1393
+  _globals['_STORERECORD']._serialized_end=167
+  _globals['_NUMBERRECORD']._serialized_start=169
+  _globals['_NUMBERRECORD']._serialized_end=206
+  _globals['_LOGRECORD']._serialized_start=208
+  _globals['_LOGRECORD']._serialized_end=294
+  _globals['_STRETCHRECORD']._serialized_start=296
+  _globals['_STRETCHRECORD']._serialized_end=400
+  _globals['_ENTRYRECORD']._serialized_start=403
+  _globals['_ENTRYRECORD']._serialized_end=614
+  _globals['_COMMANDS']._serialized_start=616
+  _globals['_COMMANDS']._serialized_end=693
+  _globals['_HOLDER']._serialized_start=696
+  _globals['_HOLDER']._serialized_end=833
+  _globals['_REGISTRATION']._serialized_start=836
+  _globals['_REGISTRATION']._serialized_end=975
+  _globals['_DEVICERECORD']._serialized_start=978
+  _globals['_DEVICERECORD']._serialized_end=1162
+  _globals['_LEASERECORD']._serialized_start=1164
+  _globals['_LEASERECORD']._serialized_end=1247
+  _globals['_VERDICTRECORD']._serialized_start=1250
+  _globals['_VERDICTRECORD']._serialized_end=1410
 # @@protoc_insertion_point(module_scope)

@@ -8,12 +8,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class StoreRecord(_message.Message):
-    __slots__ = ("store_id", "ceiling")
+    __slots__ = ("store_id", "ceiling", "version")
     STORE_ID_FIELD_NUMBER: _ClassVar[int]
     CEILING_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     store_id: int
     ceiling: int
-    def __init__(self, store_id: _Optional[int] = ..., ceiling: _Optional[int] = ...) -> None: ...
+    version: int
+    def __init__(self, store_id: _Optional[int] = ..., ceiling: _Optional[int] = ..., version: _Optional[int] = ...) -> None: ...
 
 class NumberRecord(_message.Message):
     __slots__ = ("last_sequence",)

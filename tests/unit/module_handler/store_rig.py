@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from module_gateway.module_handler.outbox import Entry
-from module_gateway.module_handler.records import StoreNamed, encode
+from module_gateway.module_handler.records import StoreNamed
 from module_gateway.module_handler.store import (
     Change,
     EntryAppended,
@@ -36,7 +36,7 @@ class Parts:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "handler.db"
         self.connection: sqlite3.Connection = connect(self.path, is_synced=False)
-        prepare(self.connection, self.path, encode(StoreNamed(77, CEILING_STEP)))
+        prepare(self.connection, self.path, StoreNamed(77, CEILING_STEP))
         self.writer = StoreWriter(self.connection, is_synced=False, max_verdicts=4)
 
     def commit(self, *changes: Change) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from module_gateway.module_handler.records import RecordError, StoreNamed, decode, encode
 from module_gateway.module_handler.store_schema import (
     APPLICATION_ID,
     PAGE_SIZE,
@@ -15,13 +17,15 @@ from module_gateway.module_handler.store_schema import (
     STORE_ROW,
     VERSION,
     connect,
+    expected_schema,
     prepare,
+    read_schema,
     set_synced,
     transaction,
 )
 from module_gateway.protocol.errors import ConfigError, StoreError
 
-RECORD = b"record"
+NAMED = StoreNamed(5, 100, VERSION)
 
 
 @pytest.fixture
@@ -43,12 +47,12 @@ def asked(connection: sqlite3.Connection, pragma: str) -> object:
 def test_a_new_file_is_what_salvage_and_housekeeping_rely_on(
     connection: sqlite3.Connection, path: Path
 ) -> None:
-    prepare(connection, path, RECORD)
+    prepare(connection, path, NAMED)
     names = ("page_size", "auto_vacuum", "journal_mode", "application_id", "user_version")
     assert [PAGE_SIZE, 2, "wal", APPLICATION_ID, VERSION] == [
         asked(connection, name) for name in names
     ]
-    assert [(STORE_ROW, RECORD)] == connection.execute("SELECT * FROM store").fetchall()
+    assert [(STORE_ROW, encode(NAMED))] == connection.execute("SELECT * FROM store").fetchall()
     tables = connection.execute(
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql LIKE '%WITHOUT ROWID%'"
     )
@@ -64,26 +68,25 @@ def test_power_durability_waits_for_the_disk_and_process_durability_does_not(
 
 
 def test_a_file_of_today_is_left_alone(connection: sqlite3.Connection, path: Path) -> None:
-    prepare(connection, path, RECORD)
-    prepare(connection, path, b"another")
-    assert [(STORE_ROW, RECORD)] == connection.execute("SELECT * FROM store").fetchall()
+    prepare(connection, path, NAMED)
+    prepare(connection, path, StoreNamed(6, 7))
+    assert [(STORE_ROW, encode(NAMED))] == connection.execute("SELECT * FROM store").fetchall()
 
 
 def test_a_creation_that_was_cut_off_is_begun_again(
     connection: sqlite3.Connection, path: Path
 ) -> None:
     assert path.stat().st_size > 0
-    prepare(connection, path, RECORD)
+    prepare(connection, path, NAMED)
     assert VERSION == asked(connection, "user_version")
 
 
 def test_a_newer_file_is_refused_with_what_to_do(
     connection: sqlite3.Connection, path: Path
 ) -> None:
-    prepare(connection, path, RECORD)
-    connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    prepare(connection, path, NAMED, version=VERSION + 1)
     with pytest.raises(ConfigError) as caught:
-        prepare(connection, path, RECORD)
+        prepare(connection, path, NAMED)
     assert (
         f"the store {path} is 'version {VERSION + 1}'; expected version {VERSION} or older, which "
         "this gateway can read (it was written by a newer gateway: install that one again, or "
@@ -100,25 +103,46 @@ NEXT: Mapping[int, Sequence[str]] = {
 
 
 def test_an_older_file_goes_through_every_step(connection: sqlite3.Connection, path: Path) -> None:
-    prepare(connection, path, RECORD)
-    prepare(connection, path, RECORD, version=VERSION + 2, steps=NEXT)
+    prepare(connection, path, NAMED)
+    prepare(connection, path, NAMED, version=VERSION + 2, steps=NEXT)
     assert [(1, 2, "red")] == connection.execute("SELECT * FROM devices").fetchall()
     assert VERSION + 2 == asked(connection, "user_version")
+    named = decode(connection.execute("SELECT record FROM store").fetchone()[0])
+    assert replace(NAMED, version=VERSION + 2) == named
+
+
+@pytest.mark.parametrize("pragma", ["user_version = 9", "application_id = 9"])
+def test_a_header_that_contradicts_the_records_is_damage(
+    connection: sqlite3.Connection, path: Path, pragma: str
+) -> None:
+    prepare(connection, path, NAMED)
+    connection.execute(f"PRAGMA {pragma}")
+    with pytest.raises(RecordError, match="the header says"):
+        prepare(connection, path, NAMED)
+
+
+def test_the_schema_of_a_sound_file_is_the_expected_one(
+    connection: sqlite3.Connection, path: Path
+) -> None:
+    prepare(connection, path, NAMED)
+    assert expected_schema() == read_schema(connection)
+    connection.execute("DROP INDEX entries_by_log")
+    assert expected_schema() != read_schema(connection)
 
 
 def test_a_step_that_fails_changes_nothing(connection: sqlite3.Connection, path: Path) -> None:
-    prepare(connection, path, RECORD)
+    prepare(connection, path, NAMED)
     broken = {**NEXT, VERSION + 1: ("SELECT 1", "UPDATE absent SET colour = 'red'")}
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
-        prepare(connection, path, RECORD, version=VERSION + 2, steps=broken)
+        prepare(connection, path, NAMED, version=VERSION + 2, steps=broken)
     assert VERSION == asked(connection, "user_version")
     assert [] == connection.execute("SELECT * FROM devices").fetchall()
 
 
 def test_a_missing_step_is_said(connection: sqlite3.Connection, path: Path) -> None:
-    prepare(connection, path, RECORD)
+    prepare(connection, path, NAMED)
     with pytest.raises(StoreError, match=f"no way leads from version {VERSION} to 99"):
-        prepare(connection, path, RECORD, version=99)
+        prepare(connection, path, NAMED, version=99)
 
 
 def test_every_older_version_has_its_step() -> None:
@@ -130,12 +154,12 @@ def test_another_programs_database_is_not_touched(
 ) -> None:
     connection.execute("CREATE TABLE precious (x)")
     with pytest.raises(StoreError, match="is the database of another program; move it away"):
-        prepare(connection, path, RECORD)
+        prepare(connection, path, NAMED)
     assert [("precious",)] == connection.execute("SELECT name FROM sqlite_schema").fetchall()
 
 
 def test_a_transaction_is_all_or_nothing(connection: sqlite3.Connection, path: Path) -> None:
-    prepare(connection, path, RECORD)
+    prepare(connection, path, NAMED)
     with pytest.raises(ZeroDivisionError):
         _delete_and_fail(connection)
     assert not connection.in_transaction

@@ -99,10 +99,11 @@ def test_a_log_that_nobody_needs_is_forgotten_at_the_start(parts: Parts) -> None
     parts.append(entry(1), entry(2, B))
     parts.commit(EntriesTrimmed(A.identity, 1))
     assert 2 == parts.rows("logs")
-    parts.again()
+    assert 2 == parts.again().load().state.last_sequence
+    parts.append(entry(3, B))
     assert 1 == parts.rows("logs")
-    parts.append(entry(3))
-    assert ([3], [2]) == (parts.of(A), parts.of(B))
+    parts.append(entry(4))
+    assert ([4], [2, 3]) == (parts.of(A), parts.of(B))
 
 
 def test_a_fold_after_its_acknowledgement_still_stands(parts: Parts) -> None:
