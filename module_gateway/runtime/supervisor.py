@@ -287,13 +287,12 @@ class Supervisor:
             running.killed_for = NOT_READY
             _signal(process, signal.SIGKILL)
             return
-        running.addresses = found
+        running.addresses, running.account.is_ready = found, True
+        self._on_change()
         if running.is_ready.is_set():
             starts = running.account.starts
             _log.info("component_back", name=running.component.name, starts=starts)
-        running.account.is_ready = True
         running.is_ready.set()
-        self._on_change()
         if running.component.notifies or running.component.sign is not None:
             await self._watch_progress(running, process, signs)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import pytest
@@ -54,4 +56,29 @@ async def test_a_process_of_ours_or_a_broker_that_stands_still_is_started_again(
         since = len(stack.lines)
         os.kill(stack.pid_of_broker("bus-broker.conf"), signal.SIGSTOP)
         await until_back(stack, "bus_broker", since)
+        assert await stack.stop() == 0
+
+
+def family(stack: Stack) -> list[int]:
+    """The supervisor and everything that it has started."""
+    tasks = Path(f"/proc/{stack.process.pid}/task").iterdir()
+    children = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+    return [stack.process.pid, *children]
+
+
+@pytest.mark.timeout(240)
+async def test_a_machine_that_was_suspended_has_made_nobody_hang() -> None:
+    settings = configuration(
+        free_port(), **{"supervisor-settings": {"hung-limit-ms": HUNG_LIMIT_MS}}
+    )
+    async with running_stack(settings) as stack:
+        before = family(stack)
+        for pid in reversed(before):
+            os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(1.5 * HUNG_LIMIT_MS / 1000)  # nothing else happens meanwhile
+        for pid in before:
+            os.kill(pid, signal.SIGCONT)
+        await asyncio.sleep(HUNG_LIMIT_MS / 1000)  # long enough for a wrong judgement
+        assert family(stack) == before
+        assert not [line for line in stack.lines if "component_hung" in line]
         assert await stack.stop() == 0
