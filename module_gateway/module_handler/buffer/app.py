@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from module_gateway.module_handler.buffer import export, purge, replay, stat_report
+from module_gateway.module_handler.buffer.inspection import check_text, inspect
 from module_gateway.module_handler.buffer.lines import iso_time
+from module_gateway.module_handler.buffer.mending import mend
 from module_gateway.module_handler.buffer.place import Place, owner_of, place_of
+from module_gateway.module_handler.buffer.salvaged import open_salvaged
 from module_gateway.module_handler.buffer.selection import (
     Selection,
     identity,
@@ -54,14 +57,23 @@ def build_parser(now_unix_ms: int) -> argparse.ArgumentParser:
     stat.add_argument("--devices", action="store_true", help="a line for each device")
     _add_json(stat)
 
+    looked = command("check", "look at every record; exit code 1 when one is damaged", _check)
+    _add_json(looked)
+
+    mended = command("repair", "go on with what is intact, set aside what is damaged", _repair)
+    _add_json(mended)
+
     out = command("export", "write what waits as lines of JSON, oldest first", _export)
     out.add_argument("--output", metavar="FILE", type=Path, action=Once, help="default: stdout")
+    source = "a folder that a repair has set aside, instead of the store"
+    out.add_argument("--from", dest="source", metavar="PATH", type=Path, action=Once, help=source)
     _add_choice(out)
     since = "entries from then on: 2h, 3d, or YYYY-MM-DDTHH:MM:SSZ"
     out.add_argument("--since", metavar="TIME", type=instant(now_unix_ms), action=Once, help=since)
 
     back = command("replay", "put the entries of an export back, to be delivered", _replay)
-    back.add_argument("file", metavar="FILE", type=Path, help="what export has written")
+    source = "what export has written, or a folder that a repair has set aside"
+    back.add_argument("file", metavar="FILE", type=Path, help=source)
     _add_choice(back)
     _add_json(back)
 
@@ -118,8 +130,26 @@ def _stat(args: argparse.Namespace, place: Place, now_unix_ms: int) -> int:
     return EXIT_OK
 
 
+def _check(args: argparse.Namespace, place: Place, _now_unix_ms: int) -> int:
+    found = inspect(place.store, is_running=place.handler_pid() is not None).report()
+    sys.stdout.write(_json(found) if args.json else check_text(found))
+    return EXIT_OK if found["ok"] else EXIT_FAILED
+
+
+def _repair(args: argparse.Namespace, place: Place, _now_unix_ms: int) -> int:
+    found = mend(place.store, place.handler_pid())
+    if args.json:
+        sys.stdout.write(_json(found))
+    elif not found["repaired"]:
+        sys.stdout.write("nothing is damaged\n")
+    else:
+        sys.stdout.write(f"{check_text(found)}what was damaged is in {found['set_aside']}\n")
+    return EXIT_OK
+
+
 def _export(args: argparse.Namespace, place: Place, _now_unix_ms: int) -> int:
-    with open_view(place.store) as view, export.target(args.output) as write:
+    opened = open_view(place.store) if args.source is None else open_salvaged(args.source)
+    with opened as view, export.target(args.output) as write:
         found = view.entries(_selection(args))
         exported = export.write_lines(found, write, sys.stderr.write)
     damaged = f", {exported.damaged:,} are damaged" if exported.damaged else ""
@@ -128,7 +158,14 @@ def _export(args: argparse.Namespace, place: Place, _now_unix_ms: int) -> int:
 
 
 def _replay(args: argparse.Namespace, place: Place, _now_unix_ms: int) -> int:
-    source = replay.selected(lambda: replay.lines_of(args.file), _selection(args))
+    with replay.opened(args.file) as entries:
+        done = _put_back(args, place, replay.selected(entries, _selection(args)))
+    said = f"{done:,} entries are back in the buffer"
+    sys.stdout.write(_json({"entries": done}) if args.json else f"{said}\n")
+    return EXIT_OK
+
+
+def _put_back(args: argparse.Namespace, place: Place, source: replay.Source) -> int:
     checked = replay.check(source, place.modules)
     with open_view(place.store) as view:
         store_id = view.store_id
@@ -148,9 +185,7 @@ def _replay(args: argparse.Namespace, place: Place, _now_unix_ms: int) -> int:
         raise GatewayError(
             f"{error}; {done:,} of {checked.entries:,} entries are back in the buffer"
         ) from error
-    said = f"{done:,} entries are back in the buffer"
-    sys.stdout.write(_json({"entries": done}) if args.json else f"{said}\n")
-    return EXIT_OK
+    return done
 
 
 def _purge(args: argparse.Namespace, place: Place, _now_unix_ms: int) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from module_gateway.module_handler.buffer.lines import LineError, entry_of
 from module_gateway.module_handler.buffer.owner import Owner, return_requests
+from module_gateway.module_handler.buffer.salvaged import open_salvaged
 from module_gateway.module_handler.buffer.selection import Selection
 from module_gateway.module_handler.outbox import Entry
 from module_gateway.protocol.errors import GatewayError
@@ -51,6 +53,21 @@ def lines_of(path: Path) -> Iterator[Entry]:
                 yield entry_of(line)
             except LineError as error:
                 raise UnusableError(f"{path} line {number}: {error}") from error
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Source]:
+    """The entries of an export, or of a folder that a repair has set aside.
+
+    Raises:
+        StoreError: there is nothing in that folder.
+        OSError: it cannot be read.
+    """
+    if not path.is_dir():
+        yield lambda: lines_of(path)
+        return
+    with open_salvaged(path) as view:
+        yield lambda: (each for each in view.entries(Selection()) if isinstance(each, Entry))
 
 
 def selected(source: Source, selection: Selection) -> Source:

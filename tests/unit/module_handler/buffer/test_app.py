@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from module_gateway.module_handler.buffer import app
 from module_gateway.module_handler.buffer.app import main
 from module_gateway.module_handler.buffer.lines import entry_of
+from module_gateway.module_handler.records import encode
 from module_gateway.protocol.errors import BusError
 from module_gateway.runtime.settings import Logging
 from tests.unit.module_handler.buffer.stores import (
@@ -237,6 +238,61 @@ def test_a_replay_that_breaks_says_how_far_it_came(
     monkeypatch.setattr(app.replay, "carry_out", broken)
     assert 1 == buffer("replay", str(file))
     assert "the bus is gone; 0 of 3 entries are back" in capsys.readouterr().err
+
+
+def damage(state: Path) -> None:
+    """The record of the second of the three entries."""
+    path = store_at(state)
+    content = bytearray(path.read_bytes())
+    content[content.rindex(encode(entry(2, B, 50))) + 8] ^= 1
+    path.write_bytes(content)
+
+
+def test_check_and_repair_of_a_sound_store(
+    state: Path, buffer: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(state)
+    assert 0 == buffer("check")
+    assert "records are intact, 3 of them entries" in capsys.readouterr().out
+    assert 0 == buffer("check", "--json")
+    assert json.loads(capsys.readouterr().out)["ok"] is True
+    assert 0 == buffer("repair")
+    assert capsys.readouterr().out == "nothing is damaged\n"
+    assert 0 == buffer("repair", "--json")
+    assert json.loads(capsys.readouterr().out)["repaired"] is False
+
+
+def test_damage_is_1_until_it_is_repaired_and_stays_readable(
+    state: Path, tmp_path: Path, buffer: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(state)
+    damage(state)
+    assert 1 == buffer("export")
+    assert "1 are damaged" in capsys.readouterr().err
+    assert 1 == buffer("check")
+    assert "a record is damaged: wrong CRC" in capsys.readouterr().out
+    assert 1 == buffer("check", "--json")
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    assert ("database", True) == (finding["part"], finding["offset"] > 0)
+    assert 0 == buffer("repair", "--json")
+    folder = json.loads(capsys.readouterr().out)["set_aside"]
+    assert 0 == buffer("check")
+    assert 2 == len(waiting(buffer, capsys))
+    assert 0 == buffer("export", "--from", folder, "--module", "7")
+    assert [A] == [entry_of(line).device for line in capsys.readouterr().out.splitlines()]
+    assert 0 == buffer("purge", "--all", "--yes")
+    capsys.readouterr()
+    assert 0 == buffer("replay", folder, "--json")
+    assert {"entries": 2} == json.loads(capsys.readouterr().out)
+
+
+def test_repair_says_where_the_damaged_files_are(
+    state: Path, buffer: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(state)
+    damage(state)
+    assert 0 == buffer("repair")
+    assert f"what was damaged is in {store_at(state).parent}" in capsys.readouterr().out
 
 
 def test_a_configuration_that_cannot_be_used_is_78(
