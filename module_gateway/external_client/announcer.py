@@ -53,6 +53,7 @@ class Announcer:
         for identity in self._quarantine.due(now):
             if not self._guest_list.has_news_of(identity):
                 self._quarantine.release(identity)
+                self._backlog.replay.unpark(identity)
                 continue
             if session is None or session.phase is not Phase.RUNNING:
                 break
@@ -74,10 +75,15 @@ class Announcer:
     def follow_up(self, session: Session, now: float) -> list[SessionEffect]:
         """What the latest event makes due in a running session.
 
-        Whoever was held back until the backlog was through is announced; a fold of an announced
-        device, which only travels in a new session, ends this one (R14).
+        A device whose replayed end was sent is announced again if it is registered now, and
+        whoever was held back until the backlog was through. A fold of an announced device, which
+        only travels in a new session, ends this one (R14).
         """
         effects: list[SessionEffect] = []
+        departed = [each for each in session.sender.departed if self._backlog.replay.covers(each)]
+        session.sender.departed.clear()
+        for identity in departed:
+            effects += self.invite(session, identity, now)
         was_behind, self._was_behind = self._was_behind, self._backlog.replay.is_behind
         if was_behind and not self._was_behind:
             effects += self.invite_missing(session, now)

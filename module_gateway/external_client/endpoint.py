@@ -124,6 +124,9 @@ class Endpoint:
         effects += self._follow_up(now)
         effects += self._open(now)
         effects += self._flush()
+        if self.backlog.replay.needs_lease:
+            self.backlog.replay.needs_lease = False
+            effects += self.leases.resync(now)
         return effects
 
     # Events
@@ -337,8 +340,7 @@ class Endpoint:
                     )
                 case Accepted(identity):
                     self.guest_list.accepted(identity)
-                    if self.backlog.replay.unpark(identity):
-                        effects += self.leases.resync(now)
+                    self.backlog.replay.unpark(identity)
                 case Unknown(identity):
                     effects += self._confine((identity,), now)
                 case Established(devices):

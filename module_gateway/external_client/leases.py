@@ -15,6 +15,7 @@ from module_gateway.external_client.entries import Acknowledgement, Entry, Lane,
 from module_gateway.external_client.rules import Verdict
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
+from module_gateway.protocol.external import Position
 from module_gateway.protocol.identity import Device, Identity
 
 RETRY_S: Final = 1.0
@@ -212,17 +213,20 @@ class Leases:
         phase.splits_live = splits_live
         return [Tell(peer, message) for peer in self.granted]
 
-    def acknowledge(self, device: Device, sequence: int, first_sequence: int = 0) -> list[Tell]:
-        """Entries `first_sequence` … `sequence` are acknowledged upstream; 0: from the oldest on.
+    def acknowledge(
+        self, device: Device, position: Position, first_sequence: int = 0
+    ) -> list[Tell]:
+        """Entries `first_sequence` … `position` are acknowledged upstream; 0: from the oldest on.
 
-        One that gets lost is said again when the entry is delivered again.
+        One that gets lost is said again when the entry is delivered again. Entries of another
+        store than the owner's say nothing of its own: they are not told (R4).
         """
         peer = self.owner(device.identity)
-        if peer is None:
+        if peer is None or self._handlers[peer].store_id != position.store_id:
             return []
         message = bus_pb2.Message()
         ack = message.outbox_ack
-        ack.endpoint, ack.epoch, ack.sequence = self._endpoint, self._epoch, sequence
+        ack.endpoint, ack.epoch, ack.sequence = self._endpoint, self._epoch, position.sequence
         ack.first_sequence = first_sequence
         device.write_to(ack.device)
         return [Tell(peer, message)]
@@ -243,7 +247,7 @@ class Leases:
         """Tell the handlers what is acknowledged and what has left this process; empty both."""
         tells: list[Tell] = []
         for each in acknowledged:
-            tells += self.acknowledge(each.device, each.position.sequence, each.first_sequence)
+            tells += self.acknowledge(each.device, each.position, each.first_sequence)
         tells += self.release(released)
         acknowledged.clear()
         released.clear()

@@ -65,6 +65,15 @@ class ReplayLine:
         """Live entries have come in this session."""
         return self.live.first != 0
 
+    def is_overtaken(self, entry: Entry) -> bool:
+        """Newer entries went up before it: it says nothing of now."""
+        if entry.lane is Lane.LIVE or entry.is_marker:
+            return False
+        return self.has_live or any(
+            each.store_id == entry.store_id and entry.sequence < each.first_sequence
+            for each in self._applied
+        )
+
     @property
     def held(self) -> int:
         """Deliveries that are not receipted."""
@@ -249,25 +258,22 @@ class ReplayLine:
 
     def skip(self, stretch: Stretch) -> None:
         """It has applied these as well, though older ones may be missing."""
-        if self.store_id != stretch.store_id:
-            return
         others = [each for each in self._applied if each != stretch]
         self._applied = (*others, stretch)[-MAX_STRETCHES:]
-        run = self.replayed
+        if self.store_id != stretch.store_id:
+            return  # or not known yet
+        # Only what was delivered is told: the rest may be in a fold that begins before the stretch.
+        dropped: list[Entry] = []
         kept: deque[Entry] = deque()
-        for entry in run.waiting:
+        for entry in self.replayed.waiting:
             if is_in(entry, stretch):
                 self.release(entry)
+                dropped.append(entry)
             else:
                 kept.append(entry)
-        run.waiting = kept
-        # A fold with its number in the stretch stands for older entries as well: it is sent.
-        first = stretch.first_sequence
-        for entry in kept:
-            if first <= entry.sequence <= stretch.sequence:
-                first = entry.sequence + 1
-        if first <= stretch.sequence:
-            self._say(first, stretch.sequence)
+                self._say_dropped(dropped)
+        self._say_dropped(dropped)
+        self.replayed.waiting = kept
 
     # A session ends
 
@@ -327,7 +333,7 @@ class ReplayLine:
         self.device = entry.device
         if entry.store_id != self.store_id:
             # Another store numbers from its own start (R4).
-            self.store_id, self._applied = entry.store_id, ()
+            self.store_id, self.is_lossy = entry.store_id, False
             for run in self._runs:
                 run.first = run.received = run.acknowledged = 0
                 run.done_behind.clear()
@@ -358,6 +364,11 @@ class ReplayLine:
     def _acknowledge(self, run: Run, sequence: int) -> None:
         run.acknowledged = max(run.acknowledged, sequence)
         self._say(run.first if run is self.live else 0, run.acknowledged)
+
+    def _say_dropped(self, dropped: list[Entry]) -> None:
+        if dropped:
+            self._say(dropped[0].first_sequence or dropped[0].sequence, dropped[-1].sequence)
+            dropped.clear()
 
     def _say(self, first_sequence: int, sequence: int) -> None:
         position = Position(self.store_id, sequence)

@@ -22,6 +22,7 @@ class ReplayLog:
         splits_live: the session takes live entries beside replayed ones.
         is_broken: a handler began anew within such a session: what it delivers is not taken
             before the session is over.
+        needs_lease: entries were refused that are wanted now; whoever asks for them resets it.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class ReplayLog:
         """
         self.splits_live = False
         self.is_broken = False
+        self.needs_lease = False
         self._began_unix_ms: int | None = None
         self._room = LaneRoom(*window)
         self._modules = modules
@@ -94,10 +96,14 @@ class ReplayLog:
         return sum(line.held for line in self._lines.values())
 
     def is_overtaken(self, entry: Entry) -> bool:
-        """Newer entries of its device were delivered in lane LIVE: it says nothing of now."""
+        """Newer entries of its device went up before it: it says nothing of now."""
         line = self._lines.get(entry.identity)
-        is_old = entry.lane is not Lane.LIVE and not entry.is_marker
-        return is_old and line is not None and line.has_live
+        return line is not None and line.is_overtaken(entry)
+
+    def is_governed_live(self, entry: Entry) -> bool:
+        """Its device has reported live in this session: that decides whether it is there."""
+        line = self._lines.get(entry.identity)
+        return line is not None and line.has_live and line.is_overtaken(entry)
 
     def has_left(self, identity: Identity) -> bool:
         """The device is gone, and all that is known of it has been sent and acknowledged."""
@@ -194,7 +200,7 @@ class ReplayLog:
     def skip(self, identity: Identity, stretch: Stretch) -> None:
         """It has applied these as well, though older ones may be missing."""
         if self.covers(identity):
-            self._line(Device(identity), stretch.store_id).skip(stretch)
+            self._line(Device(identity)).skip(stretch)
 
     # Sessions
 
@@ -231,13 +237,12 @@ class ReplayLog:
         if self.covers(identity):
             self._line(Device(identity)).park()
 
-    def unpark(self, identity: Identity) -> bool:
-        """It is known after all. True: its handler must deliver anew."""
+    def unpark(self, identity: Identity) -> None:
+        """It is known after all, or gone. `needs_lease` if entries of it were refused."""
         line = self._lines.get(identity)
-        if line is None:
-            return False
-        line.is_parked = False
-        return line.is_lossy
+        if line is not None:
+            line.is_parked = False
+            self.needs_lease |= line.is_lossy
 
     # Lifetime
 

@@ -37,7 +37,10 @@ class _Invitation:
 
 
 class StatusSender:
-    """Counters, announced set and window of one session."""
+    """Counters, announced set and window of one session.
+
+    `departed`: whose DISCONNECT was acknowledged; whoever asks empties it.
+    """
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class StatusSender:
         self._joining: set[Identity] = set()
         self._invited: dict[Identity, _Invitation] = {}
         self._turns = Turns()
+        self.departed: list[Identity] = []
         self._newest_acknowledged = 0
         self._stalled_at: float | None = None
 
@@ -185,6 +189,8 @@ class StatusSender:
         self._stalled_at = None
         self._landed(flight)
         self._backlog.acknowledge(flight)
+        if flight.state is DeviceState.DISCONNECT:
+            self.departed.append(flight.identity)
         if self._backlog.replay.has_left(flight.identity) and self.is_announced(flight.identity):
             # A replayed entry had announced it once more.
             self._backlog.put_first(self.farewell(flight.identity))
@@ -281,8 +287,8 @@ class StatusSender:
             entry = replay.pop(identity, lane, is_announced=is_announced)
         if entry is None:
             return None
-        # What live entries have overtaken says nothing about whether the device is there now.
-        is_leaving = entry.ends_registration and not replay.is_overtaken(entry)
+        # A live entry of this session decides about that, not one that it has overtaken.
+        is_leaving = entry.ends_registration and not replay.is_governed_live(entry)
         if is_announced:
             return self._fly(
                 DeviceState.DISCONNECT if is_leaving else DeviceState.RUNNING, entry, now

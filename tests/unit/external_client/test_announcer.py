@@ -5,7 +5,7 @@ from __future__ import annotations
 from module_gateway.external_client.announcer import MAX_PROBES, Announcer
 from module_gateway.external_client.session import Session
 from module_gateway.protocol.external import DeviceState
-from tests.unit.external_client.world import World, device, running
+from tests.unit.external_client.world import MODULE, World, device, running
 
 A, B = device("a"), device("b")
 
@@ -47,8 +47,12 @@ def test_quarantine_of_a_device_without_news_is_over() -> None:
     world = running("a")
     asks, _ = announcer(world)
     world.endpoint.quarantine.confine(B.identity, world.now - 100.0)
+    replay = world.endpoint.backlog.replay
+    replay._modules = frozenset({MODULE})
+    replay.park(B.identity)
     assert [] == asks.probe(None, world.now)
     assert 0 == len(world.endpoint.quarantine)
+    assert not replay._lines[B.identity].is_parked
 
 
 def test_R15_gone_device_is_disconnected_once() -> None:

@@ -17,6 +17,7 @@ from module_gateway.external_client.leases import (
 from module_gateway.external_client.rules import Verdict
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
+from module_gateway.protocol.external import Position
 from tests.unit.external_client.world import EPOCH, MODULE, OTHER_MODULE, Handler, device
 
 A = device("a")
@@ -160,9 +161,17 @@ def test_R18_phase_says_whether_live_entries_go_their_own_way(leases: Leases) ->
 
 
 def test_R18_acknowledgement_may_name_a_stretch(leases: Leases) -> None:
-    told = [*leases.acknowledge(A, 9, 7), *leases.acknowledge(A, 9)]
+    grant(leases)
+    told = [*leases.acknowledge(A, Position(11, 9), 7), *leases.acknowledge(A, Position(11, 9))]
     acks = [each.message.outbox_ack for each in told]
     assert [(7, 9), (0, 9)] == [(each.first_sequence, each.sequence) for each in acks]
+
+
+def test_R4_entries_of_another_store_are_not_acknowledged_to_their_owner(leases: Leases) -> None:
+    assert [] == leases.acknowledge(A, Position(11, 9))
+    grant(leases, store=12)
+    assert [] == leases.acknowledge(A, Position(11, 9))
+    assert ["outbox_ack"] == kinds(leases.acknowledge(A, Position(12, 9)))
 
 
 def test_receipt_of_an_earlier_lease_counts_for_nothing(leases: Leases) -> None:
@@ -279,7 +288,8 @@ def test_message_of_a_stranger_or_of_another_kind_is_ignored(leases: Leases) -> 
 
 def test_nothing_is_sent_for_a_device_that_nobody_owns(leases: Leases) -> None:
     other = device("a", module=OTHER_MODULE)
-    assert [] == leases.acknowledge(other, 1)
+    grant(leases)
+    assert [] == leases.acknowledge(other, Position(11, 1))
     assert [] == leases.forward(1, 1, other, b"x")
-    assert ["outbox_ack"] == kinds(leases.acknowledge(A, 1))
+    assert ["outbox_ack"] == kinds(leases.acknowledge(A, Position(11, 1)))
     assert ["command_forward"] == kinds(leases.forward(1, 1, A, b"x"))

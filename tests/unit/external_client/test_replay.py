@@ -621,6 +621,31 @@ def test_R18_replayed_end_does_not_disconnect_a_device_that_reports_live() -> No
     assert [] == world.handler.outbox
 
 
+def test_R18_replayed_end_of_a_device_that_is_registered_is_followed_by_an_invitation() -> None:
+    """Its live entries went up in the session before; none has come in this one."""
+    world = running("a", "b", splits=True, window=1)
+    outage(world, b"2", b"3")
+    world.leave(A)
+    world.status(A, b"4")
+    silenced(world)
+    world.broker(is_up=True)
+    live = ((A.identity, Stretch(STORE, 6, 6)),)
+    world.hear(ConnectResponse(world.session_id, 0, (), live, ("replay",)))
+    for status in of_session(world):
+        world.hear(StatusResponse(world.session_id, 0, status.counter))
+    for number, who in enumerate((A, B)):
+        world.hear(Command(world.session_id, number, who, b""))
+    world.advance(0.3)
+    acknowledge_everything(world)
+    assert [
+        ("CONNECTING", b"2", True),
+        ("RUNNING", b"3", True),
+        ("DISCONNECT", b"3", True),
+        ("CONNECTING", b"4", False),
+    ] == [(state, text, is_old) for state, role, text, is_old, _ in sent(world) if role == "a"]
+    assert [] == world.handler.outbox
+
+
 def test_R18_applied_stretches_are_dropped_and_acknowledged_to_the_handler() -> None:
     world = running("a", splits=True)
     outage(world, b"2", b"3", b"4", b"5")

@@ -193,7 +193,7 @@ def test_R18_skipped_stretch_is_dropped_whenever_it_is_delivered() -> None:
     line = filled(1, 2, 3)
     line.skip(Stretch(STORE, 2, 4))
     assert [b"1"] == statuses(line)
-    assert [(2, 4)] == said(line)
+    assert [(2, 3)] == said(line)
     assert not line.receive(entry(4), is_taken=True)
     assert [(4, 4)] == said(line)
     assert line.receive(entry(5), is_taken=True)
@@ -207,7 +207,7 @@ def test_R18_fold_that_reaches_into_a_skipped_stretch_is_not_acknowledged_with_i
     assert line.receive(entry(4), is_taken=True)
     line.skip(Stretch(STORE, 2, 5))
     assert [b"3"] == statuses(line)
-    assert [(4, 5)] == said(line)
+    assert [(4, 4)] == said(line)
 
     line.skip(Stretch(STORE, 2, 3))
     assert [b"3"] == statuses(line)
@@ -226,6 +226,30 @@ def test_stretch_of_another_store_skips_nothing() -> None:
     line.skip(Stretch(STORE + 1, 1, 9))
     assert 2 == line.waiting
     assert [] == said(line)
+
+
+def test_R4_stretches_of_every_store_are_remembered_and_told_for_the_own_one_only() -> None:
+    line = filled(1)
+    line.skip(Stretch(STORE + 1, 5, 6))
+    line.receive(entry(4, store_id=STORE + 1), is_taken=True)
+    assert not line.receive(entry(5, store_id=STORE + 1), is_taken=True)
+    assert [(5, 5)] == said(line)
+
+
+def test_R18_entry_below_an_applied_stretch_says_nothing_of_now() -> None:
+    line = filled(1)
+    assert not line.is_overtaken(entry(1))
+    line.skip(Stretch(STORE, 3, 4))
+    assert line.is_overtaken(entry(1))
+    assert not line.is_overtaken(entry(5))
+    assert not line.is_overtaken(entry(1, store_id=STORE + 1))
+
+
+def test_R16_another_store_has_refused_nothing() -> None:
+    line = filled(1, 2)
+    line.park()
+    line.is_parked = False
+    assert line.receive(entry(1, store_id=STORE + 1), is_taken=True)
 
 
 def test_R15_repeated_end_alone_is_settled_without_a_session() -> None:
