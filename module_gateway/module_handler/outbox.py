@@ -164,10 +164,14 @@ class Log:
 
     def trim_stretch(self, first: int, last: int) -> None:
         """Forget what is between two numbers, both included."""
-        covered = [each for each in self.extents if first <= each.first and each.last <= last]
-        for extent in covered:
-            self.extents.remove(extent)
-            self._forget(extent)
+        newer = []
+        while self.extents and first <= self.extents[-1].first:
+            extent = self.extents.pop()
+            if extent.last <= last:
+                self._forget(extent)
+            else:
+                newer.append(extent)
+        self.extents.extend(reversed(newer))
         apart = []
         for known_first, known_last in self.stretches:
             if known_last + 1 < first or last + 1 < known_first:
