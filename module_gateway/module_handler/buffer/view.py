@@ -7,6 +7,7 @@ on the backlog.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -63,9 +64,13 @@ _TIMES: Final = f"""
     WHERE e.sequence > ? AND {_ALIVE} ORDER BY e.sequence LIMIT {SCAN_ENTRIES}"""  # noqa: S608 - only words of ours are put in
 
 _PAGE: Final = f"""
-    SELECT e.sequence, e.log, e.time_unix_ms, e.record
+    SELECT e.sequence, e.record
     FROM entries e NOT INDEXED CROSS JOIN logs l ON l.log = e.log
-    WHERE e.sequence > ? AND {_ALIVE} ORDER BY e.sequence LIMIT {PAGE_ENTRIES}"""  # noqa: S608 - only words of ours are put in
+    WHERE e.sequence > :after AND {_ALIVE}
+    AND (:logs IS NULL OR e.log IN (SELECT value FROM json_each(:logs)))
+    AND (:since IS NULL OR e.time_unix_ms >= :since)
+    AND (:before IS NULL OR e.time_unix_ms < :before)
+    ORDER BY e.sequence LIMIT {PAGE_ENTRIES}"""  # noqa: S608 - only words of ours are put in
 
 
 def store_path(state_dir: Path) -> Path:
@@ -126,18 +131,30 @@ class StoreView:
         return sorted(found, key=lambda each: each.identity)
 
     def entries(self, selection: Selection) -> Iterator[Entry | Damaged]:
-        """The selected entries in order of their numbers, as they are when their turn comes."""
+        """The selected entries in order of their numbers, as they are when their turn comes.
+
+        Of a device that has none when this begins, none may be found.
+        """
+        wanted = {
+            "logs": self._logs(selection),
+            "since": selection.since_unix_ms,
+            "before": selection.before_unix_ms,
+        }
         after = 0
         while True:
-            with self._moment():
-                identities = self._identities()
-                page = self._connection.execute(_PAGE, (after,)).fetchall()
-            for sequence, log, time_unix_ms, framed in page:
+            page = self._connection.execute(_PAGE, {**wanted, "after": after}).fetchall()
+            for sequence, framed in page:
                 after = sequence
-                if selection.has_device(identities[log]) and selection.has_time(time_unix_ms):
-                    yield _entry(sequence, framed)
+                yield _entry(sequence, framed)
             if len(page) < PAGE_ENTRIES:
                 return
+
+    def _logs(self, selection: Selection) -> str | None:
+        """Numbers of the selected logs as JSON, None for all."""
+        if not selection.modules and not selection.devices:
+            return None
+        identities = self._identities()
+        return json.dumps([log for log, each in identities.items() if selection.has_device(each)])
 
     def choose(self, selection: Selection) -> Chosen:
         """Which stretches of which logs the selection means, and how much that is."""
