@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,23 @@ from fleet_lab.devices.builtin import Transparent
 from module_gateway.module_handler.buffer.lines import line_of
 from module_gateway.module_handler.outbox import Entry
 from module_gateway.protocol.identity import Device
-from tests.brokers import free_port
+from tests.brokers import MosquittoBroker, free_port
+from tests.integration.peer import scripted_server
 from tests.integration.stack import (
+    COMPANY,
     RECOVERY_LIMIT_S,
     REPOSITORY,
+    START_LIMIT_S,
+    VEHICLE,
     Stack,
     configuration,
     control_plane_api,
     demo_configuration,
     running_stack,
 )
+from tests.unit.test_docs_buffer import BLOCKS
 
+EXAMPLES = BLOCKS["sh run"].splitlines()
 STATUSES = 20
 COMMAND_LIMIT_S = 60.0
 
@@ -53,6 +60,21 @@ class Buffer:
         assert code == process.returncode, (out + err).decode()
         return out.decode()
 
+    async def type(self, line: str) -> None:
+        """Run a line as a person types it, beside the configuration."""
+        folder = self._config.parent
+        settings = json.loads(self._config.read_text())
+        (folder / "my.json").write_text(json.dumps({**settings, "state-dir": str(self._state_dir)}))
+        programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        process = await asyncio.create_subprocess_shell(
+            line, cwd=folder, env={**os.environ, "PATH": programs},
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        async with asyncio.timeout(COMMAND_LIMIT_S):
+            out, _ = await process.communicate()
+        assert 0 == process.returncode, f"{line}\n{out.decode()}"
+
     async def json(self, command: str, *words: str, code: int = 0) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(await self(command, "--json", *words, code=code))
         return found
@@ -68,6 +90,12 @@ class Buffer:
         return found
 
 
+def device(role: str, stack: Stack, statuses: int | None) -> VirtualDevice:
+    return VirtualDevice(
+        Transparent(role), gateway=stack.gateway, period_s=0.02, statuses=statuses, is_patient=True
+    )
+
+
 def told(lines: list[dict[str, Any]]) -> set[tuple[object, ...]]:
     """What upstream would get, without numbers."""
     return {
@@ -76,18 +104,17 @@ def told(lines: list[dict[str, Any]]) -> set[tuple[object, ...]]:
     }
 
 
-async def every_command(buffer: Buffer, folder: Path, waiting: int) -> None:
-    """Look, take out, put back: afterwards the same waits, only its numbers are others."""
+async def every_command(buffer: Buffer, waiting: int) -> None:
+    """What the page shows, as printed: afterwards the same waits, only its numbers are others."""
     before = await buffer.lines()
     assert waiting == len(before)
-    file = folder / "out.jsonl"
-    await buffer("export", "--output", str(file), "--device", "3/0/a")
-    assert waiting // 2 == len(file.read_text().splitlines())
+    for line in EXAMPLES:
+        await buffer.type(line)
+        if " purge " in line:
+            assert {"b"} == {each["role"] for each in await buffer.lines()}
+    assert (await buffer.json("check"))["ok"] is True
+    assert (await buffer.json("repair"))["repaired"] is False
     await buffer("purge", "--all", code=2)
-    gone = await buffer.json("purge", "--device", "3/0/a", "--yes")
-    assert (waiting // 2, 1) == (gone["entries"], gone["devices"])
-    assert {"b"} == {each["role"] for each in await buffer.lines()}
-    assert {"entries": waiting // 2} == await buffer.json("replay", str(file))
     after = await buffer.lines()
     assert told(before) == told(after)
     sequences = [each["sequence"] for each in after]
@@ -95,37 +122,29 @@ async def every_command(buffer: Buffer, folder: Path, waiting: int) -> None:
     assert max(each["sequence"] for each in before) < sequences[-1]
 
 
-@pytest.mark.timeout(300)
-async def test_each_command_works_beside_a_running_gateway_and_on_a_stopped_one(
-    tmp_path: Path,
-) -> None:
+@pytest.mark.timeout(480)
+async def test_each_command_works_beside_a_running_gateway_and_on_a_stopped_one() -> None:
     async with running_stack(configuration(free_port())) as stack:
         buffer = Buffer(stack)
-        devices = [
-            VirtualDevice(
-                Transparent(role), gateway=stack.gateway, period_s=0.01, statuses=STATUSES
-            )
-            for role in "ab"
-        ]
-        await asyncio.gather(*(device.run() for device in devices))
+        devices = [device(role, stack, STATUSES) for role in "ab"]
+        await asyncio.gather(*(each.run() for each in devices))
         waiting = 2 * (STATUSES + 1)  # the end of each device repeats its last status
         found = await buffer.until(waiting)
         assert stack.pid_of("module_handler") == found["handler_pid"]
-        await every_command(buffer, tmp_path, waiting)
+        await every_command(buffer, waiting)
         assert await stack.stop() == 0
         found = await buffer.until(waiting)
         assert found["handler_pid"] is None
-        await every_command(buffer, tmp_path, waiting)
+        await every_command(buffer, waiting)
         assert any("buffer_purged" in line for line in stack.lines)
 
 
 @pytest.mark.timeout(120)
 async def test_what_is_put_back_reaches_the_control_plane_with_its_own_time(tmp_path: Path) -> None:
-    device = Device.of(3, 0, "old", "old", 0)
+    old = Device.of(3, 0, "old", "old", 0)
     week_ago = 1_763_000_000_000
     entries = [
-        Entry(9, device, b'{"n": %d}' % number, time_unix_ms=week_ago + number)
-        for number in range(3)
+        Entry(9, old, b'{"n": %d}' % number, time_unix_ms=week_ago + number) for number in range(3)
     ]
     file = tmp_path / "out.jsonl"
     file.write_text("".join(f"{line_of(entry)}\n" for entry in entries))
@@ -140,3 +159,24 @@ async def test_what_is_put_back_reaches_the_control_plane_with_its_own_time(tmp_
     assert [entry.time_unix_ms for entry in entries] == [
         each["recorded_unix_ms"] for each in history if each["state"] != "disconnect"
     ]
+
+
+@pytest.mark.timeout(180)
+async def test_what_was_purged_in_an_outage_is_never_delivered(tmp_path: Path) -> None:
+    with MosquittoBroker(tmp_path, has_unix=False) as broker:
+        assert broker.port is not None
+        broker.stop()
+        async with running_stack(configuration(broker.port)) as stack:
+            buffer = Buffer(stack)
+            await device("a", stack, 3).run()
+            await buffer.until(4)
+            await buffer("purge", "--all", "--yes")
+            broker.start()
+            async with scripted_server(broker.port, COMPANY, VEHICLE) as server:
+                live = device("b", stack, None)
+                running = asyncio.create_task(live.run(), name="device b")
+                await server.wait_for_running(START_LIMIT_S)
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+                assert {"b"} == server.roles
+            assert await stack.stop() == 0

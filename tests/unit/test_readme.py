@@ -30,10 +30,14 @@ PAGES = (
     "README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/lab.md", "docs/migrate.md",
     "docs/operate.md",
 )  # fmt: skip
-MARKS = {"sh", "python", "python run", "python test", "json config", "toml fleet", "text"}
-"""sh: every command is checked against what it calls; python: stands in an example that a test
-runs; python run, python test: `tests/integration/test_page_examples.py` runs it; json config and
-toml fleet: is loaded; text: a picture."""
+MARKS = {
+    "sh", "sh run", "python", "python run", "python test", "json config", "json entry",
+    "toml fleet", "text",
+}  # fmt: skip
+"""sh: every command is checked against what it calls; sh run: `tests/integration/test_buffer.py`
+runs it; python: stands in an example that a test runs; python run, python test:
+`tests/integration/test_page_examples.py` runs it; json config and toml fleet: is loaded; json
+entry: `test_docs_buffer.py` reads it; text: a picture."""
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 
