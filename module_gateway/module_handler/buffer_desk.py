@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Final, Protocol
 
 from module_gateway.bus.address import Address
@@ -116,9 +117,13 @@ class BufferDesk:
     ) -> None:
         put_back = 0
         for each, entry in zip(request.returned, returned, strict=True):
-            if each.unless_registered and self._is_registered(entry.device.identity):
+            is_there = self._is_registered(entry.device.identity)
+            if is_there and each.unless_registered:
                 continue
-            self._owed.put_back(entry, turn)
+            # It has come back since: a registration of now must not end with one of then.
+            self._owed.put_back(
+                replace(entry, ends_registration=False) if is_there else entry, turn
+            )
             put_back += 1
         if put_back:
             turn.note("buffer_replayed", what=request.what, entries=put_back, by=str(sender))

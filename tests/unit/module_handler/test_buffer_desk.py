@@ -120,8 +120,8 @@ def test_a_purge_reaches_the_outbox_and_makes_the_clients_ask_anew(
 
 def test_entries_are_put_back_as_they_were(desk: BufferDesk, owed: Outbox) -> None:
     entries = [
-        Entry(0, A, b"s", ends_registration=True, is_repeat=True, time_unix_ms=5),
-        Entry(0, B, b"t", error=b"e", time_unix_ms=-6),
+        Entry(0, A, b"s", is_repeat=True, time_unix_ms=5),
+        Entry(0, B, b"t", ends_registration=True, error=b"e", time_unix_ms=-6),
         Entry(0, B, b"u"),
     ]
     turn = ask(desk, returning(*entries))
@@ -134,6 +134,12 @@ def test_a_device_that_is_there_is_not_said_to_have_left(desk: BufferDesk, owed:
     left = [Entry(0, A, b"s"), Entry(0, B, b"s")]
     ask(desk, returning(*left, unless_registered=True))
     assert [left[1]] == owed.done
+
+
+def test_an_old_end_does_not_end_the_registration_of_now(desk: BufferDesk, owed: Outbox) -> None:
+    ends = [Entry(0, each, b"s", ends_registration=True) for each in (A, B)]
+    ask(desk, returning(*ends))
+    assert [replace(ends[0], ends_registration=False), ends[1]] == owed.done
 
 
 def test_a_request_about_another_store_is_none_of_ours(desk: BufferDesk, owed: Outbox) -> None:
