@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -11,10 +10,10 @@ from random import Random
 from typing import Final, TypeAlias
 
 from module_gateway.module_handler.command_log import Verdict
-from module_gateway.module_handler.leaf_pages import rows
+from module_gateway.module_handler.leaf_pages import TABLE_LEAF, Flaw, rows
 from module_gateway.module_handler.outbox import Entry
 from module_gateway.module_handler.page_images import FRAME_BYTES, LOG_HEADER_BYTES, PAGE_BYTES
-from module_gateway.module_handler.records import StoreNamed
+from module_gateway.module_handler.records import Record, StoreNamed, VerdictGiven
 from module_gateway.module_handler.roster import Connection
 from module_gateway.module_handler.store import (
     Change,
@@ -27,15 +26,18 @@ from module_gateway.module_handler.store import (
     HolderStored,
     LeaseStored,
     RegistrationStored,
+    StreamQuery,
     VerdictRecorded,
 )
 from module_gateway.module_handler.store_files import companions
+from module_gateway.module_handler.store_reader import read_page
 from module_gateway.module_handler.store_schema import connect, prepare, write_back
 from module_gateway.module_handler.store_writer import CEILING_STEP, StoreWriter
 from module_gateway.protocol.identity import Device, Identity
 
 DEVICES: Final = [Device.of(module, 0, role) for module in (7, 8) for role in "abc"]
 STORE_ID: Final = 77
+LARGE_BYTES: Final = 4_000
 
 Key: TypeAlias = tuple[str, object]
 """What a record is about."""
@@ -75,10 +77,11 @@ def sample(folder: Path, seed: int) -> Sample:
     with closing(connect(path, is_synced=False)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         prepare(connection, path, StoreNamed(STORE_ID, CEILING_STEP))
+        write_back(connection)
         writer = StoreWriter(connection, is_synced=False, max_verdicts=20)
-        for step in range(random.randrange(6, 14)):
+        for step in range(random.randrange(4, 9)):
             writer.commit(_changes(random, result))
-            if random.random() < 0.3:
+            if random.random() < 0.5:
                 write_back(connection)
             if step % 3 == 0 and writer.has_leisure_work:
                 writer.tidy()
@@ -90,9 +93,9 @@ def sample(folder: Path, seed: int) -> Sample:
 
 def _changes(random: Random, result: Sample) -> list[Change]:
     changes: list[Change] = []
-    for _ in range(random.choice((1, 4, 25))):
+    for _ in range(random.choice((1, 4, 20))):
         result.last_sequence += 1
-        size_bytes = random.choice((0, 10, 80, 80, 300)) if random.random() < 0.97 else 6_000
+        size_bytes = random.choice((0, 10, 80, 80, 300)) if random.random() < 0.98 else 5_000
         device = random.choice(DEVICES)
         entry = Entry(result.last_sequence, device, random.randbytes(size_bytes))
         changes.append(EntryAppended(entry))
@@ -277,26 +280,60 @@ MUTATIONS: Final[dict[str, Callable[[Random, Files], Damage]]] = {
 }
 
 
-def touched_records(original: Files, damage: Damage) -> set[bytes]:
-    """Contents of the pages that lie (partly) in what was damaged."""
-    touched: set[bytes] = set()
+def touched(original: Files, damage: Damage) -> set[Key]:
+    """What the pages and frames are about that lie (partly) in what was damaged."""
+    keys: set[Key] = set()
     for part, first, last in damage.spans:
         if part == 0:
-            for page in range(first // PAGE_BYTES, last // PAGE_BYTES + 1):
-                touched.add(original[0][page * PAGE_BYTES : (page + 1) * PAGE_BYTES])
+            pages = range(first // PAGE_BYTES, last // PAGE_BYTES + 1)
+            places = [page * PAGE_BYTES for page in pages]
         else:
-            start = max(0, (first - LOG_HEADER_BYTES) // FRAME_BYTES)
-            for frame in range(start, max(0, last - LOG_HEADER_BYTES) // FRAME_BYTES + 1):
-                at = LOG_HEADER_BYTES + frame * FRAME_BYTES + FRAME_BYTES - PAGE_BYTES
-                touched.add(original[1][at : at + PAGE_BYTES])
-    return touched
+            start = max(0, first - LOG_HEADER_BYTES) // FRAME_BYTES
+            frames = range(start, max(0, last - LOG_HEADER_BYTES) // FRAME_BYTES + 1)
+            places = [LOG_HEADER_BYTES + (at + 1) * FRAME_BYTES - PAGE_BYTES for at in frames]
+        for at in places:
+            keys |= _keys_in(original[part][at : at + PAGE_BYTES])
+    return keys
 
 
-def copy_files(source: Path, target: Path) -> None:
-    """All three, as far as they exist."""
-    for one, other in zip(companions(source), companions(target), strict=True):
-        if one.exists():
-            shutil.copy(one, other)
+def _keys_in(page: bytes) -> set[Key]:
+    if len(page) < PAGE_BYTES or page[0] != TABLE_LEAF:
+        return set()
+    found = (_key(each) for each in rows(page, lambda _: None) if not isinstance(each, Flaw))
+    return {key for key in found if key is not None}
 
 
-__all__ = ["DEVICES", "MUTATIONS", "STORE_ID", "Damage", "Sample", "rows", "sample"]
+def _key(record: Record) -> Key | None:
+    match record:
+        case Entry():
+            return "entry", record.sequence
+        case DeviceStored():
+            return "device", record.identity
+        case LeaseStored():
+            return "lease", record.endpoint
+        case VerdictGiven():
+            return "verdict", record.verdict.counter
+        case _:
+            return None
+
+
+def is_large(value: object) -> bool:
+    """Whether a record reaches into other pages than the one that it begins in."""
+    return isinstance(value, Entry) and len(value.status) > LARGE_BYTES
+
+
+def contents_of(writer: StoreWriter) -> dict[Key, object]:
+    """Everything in an open store, as the handler sees it."""
+    state = writer.loaded.state
+    found: dict[Key, object] = {}
+    found.update({("device", each.identity): each for each in state.devices})
+    found.update({("lease", each.endpoint): each for each in state.leases})
+    found.update({("verdict", each.verdict.counter): each for each in state.verdicts})
+    after, is_complete = 0, False
+    while not is_complete:
+        query = StreamQuery(0, 0, 0, frozenset({7, 8}), after, 2**62, 10**6)
+        page = read_page(writer.connection, query, writer.logs)
+        found.update({("entry", each.sequence): each for each in page.entries})
+        is_complete = page.is_complete
+        after = page.entries[-1].sequence if page.entries else after
+    return found

@@ -122,6 +122,10 @@ class PageImages:
         self._database.release()
         self._log.release()
 
+    def beginning(self) -> bytes:
+        """The first bytes of the database, which may be shorter than a page."""
+        return bytes(self._database[:72])
+
     def newest(self, page: int) -> Image | None:
         """What a reader has to see, None when no file has it."""
         frames = self._by_page.get(page)

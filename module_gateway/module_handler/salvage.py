@@ -88,14 +88,11 @@ class Salvage:
             yield from self._rows(image)
 
     def has_application(self, application_id: int) -> bool:
-        """Whether the header says that the database is this program's."""
+        """Whether the header, as far as there is one, says that the database is this program's."""
         first = self._images.newest(1)
+        header = self._images.beginning() if first is None else bytes(first.content[:72])
         wanted = application_id.to_bytes(4, "big")
-        return (
-            first is not None
-            and bytes(first.content[:16]) == _MAGIC
-            and bytes(first.content[68:72]) == wanted
-        )
+        return header[:16] == _MAGIC[: len(header)] and header[68:] in {wanted, b""}
 
     def close(self) -> None:
         """Let go of the files' content."""

@@ -10,6 +10,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
@@ -22,7 +23,7 @@ from module_gateway.module_handler.store_files import check_place
 from module_gateway.module_handler.store_lock import StoreLock
 from module_gateway.module_handler.store_opening import Plan, move, open_writer, repair
 from module_gateway.module_handler.store_reader import read_page
-from module_gateway.module_handler.store_schema import connect, write_back
+from module_gateway.module_handler.store_schema import connect, empty_log, write_back
 from module_gateway.module_handler.store_troubles import Trouble, sentence, trouble_of
 from module_gateway.module_handler.store_writer import StoreWriter
 from module_gateway.protocol.errors import StoreError
@@ -63,6 +64,7 @@ class SqliteStore:
         self._store_id = 0
         self._is_tidying = False
         self._is_closing = False
+        self._is_short_of_space = False
         self._trouble: Trouble | None = None
 
     @property
@@ -114,14 +116,24 @@ class SqliteStore:
             trouble = trouble_of(error, self._path.parent)
             if self._trouble is None and trouble in _NEED_A_NEW_FILE:
                 self._trouble = trouble
+            self._is_short_of_space |= trouble is Trouble.NO_SPACE
             raise StoreError(sentence(trouble, error, self._path)) from error
 
     def _load(self) -> StoredState:
         if self._trouble is not None and self._writer is not None:
             self._leave(self._writer, self._trouble)
-        if self._writer is not None:
-            return self._writer.load().state
-        return self._open_writer().loaded.state
+        if self._writer is None:
+            return self._open_writer().loaded.state
+        if self._is_short_of_space:
+            self._make_room(self._writer)
+        return self._writer.load().state
+
+    def _make_room(self, writer: StoreWriter) -> None:
+        """Empty the write-ahead log, which may have taken the last of the space."""
+        self._is_short_of_space = False
+        with suppress(sqlite3.OperationalError):
+            empty_log(writer.connection)
+            self._after_writing(writer)
 
     def _leave(self, writer: StoreWriter, trouble: Trouble) -> None:
         """Give the file up that the disk refuses, or that is damaged, for a new one."""

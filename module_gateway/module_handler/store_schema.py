@@ -109,6 +109,15 @@ def write_back(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
 
+def empty_log(connection: sqlite3.Connection) -> None:
+    """Bring everything into the database and give the place of the log back.
+
+    Raises:
+        sqlite3.Error: the disk refuses.
+    """
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+
 def prepare(
     connection: sqlite3.Connection,
     path: Path,

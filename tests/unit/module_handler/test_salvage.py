@@ -97,6 +97,16 @@ def test_findings_say_where(parts: Parts) -> None:
     assert 0 < at - finding.offset < 100
 
 
+@pytest.mark.parametrize("length", [1, 15, 16, 60, 68, 72, 100, 4_000])
+def test_the_beginning_of_a_store_is_known_for_ours(parts: Parts, length: int) -> None:
+    write_back(parts.connection)
+    beginning = files(parts)[0][:length]
+    assert Salvage(beginning, b"").has_application(APPLICATION_ID)
+    assert not Salvage(b"x" * length, b"").has_application(APPLICATION_ID)
+    other = beginning.replace(b"MGht", b"none")
+    assert (length < 72) == Salvage(other, b"").has_application(APPLICATION_ID)
+
+
 @pytest.mark.parametrize("content", [b"", b"x", bytes(PAGE_BYTES), b"\x0d" * 3 * PAGE_BYTES])
 def test_nothing_comes_out_of_nothing(content: bytes) -> None:
     records, findings = salvaged(content, b"")

@@ -134,6 +134,17 @@ async def test_a_full_disk_is_said_and_it_goes_on_when_there_is_space(path: Path
     await store.close()
 
 
+async def test_a_full_disk_is_helped_by_the_place_of_the_log(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.commit([EntryAppended(entry(each)) for each in range(1, 1_001)])
+    log = path.with_name("handler.db-wal")
+    assert log.stat().st_size > 0
+    store._is_short_of_space = True
+    assert 1_000 == (await store.load()).last_sequence
+    assert 0 == log.stat().st_size
+    await store.close()
+
+
 class BadDisk(sqlite3.Connection):
     """A connection whose next commits the disk refuses at the sync."""
 

@@ -46,6 +46,14 @@ def test_a_summary_counts_what_a_mark_leaves_of_a_group(parts: Parts) -> None:
     assert sum(entry(each).size_bytes for each in range(5_002, 10_001, 2)) == a[2]
 
 
+def test_R18_a_stretch_is_hidden_before_it_is_deleted(parts: Parts) -> None:
+    parts.append(*(entry(each) for each in range(1, 301)))
+    parts.commit(EntriesTrimmed(A.identity, 200, first_sequence=101))
+    left = [*range(1, 101), *range(201, 301)]
+    assert (300, left, left) == (parts.rows(), parts.numbers(), parts.of(A))
+    assert (300, 200, sum(entry(each).size_bytes for each in left)) == summary(parts)["a"]
+
+
 def test_modules_that_are_absent_from_a_part_of_the_outbox_cost_nothing(parts: Parts) -> None:
     parts.append(entry(1, C), *(entry(each) for each in range(2, 20_000)), entry(20_000, C))
     read: list[str] = []

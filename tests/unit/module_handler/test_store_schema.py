@@ -17,6 +17,7 @@ from module_gateway.module_handler.store_schema import (
     STORE_ROW,
     VERSION,
     connect,
+    empty_log,
     expected_schema,
     prepare,
     read_schema,
@@ -156,6 +157,14 @@ def test_another_programs_database_is_not_touched(
     with pytest.raises(StoreError, match="is the database of another program; move it away"):
         prepare(connection, path, NAMED)
     assert [("precious",)] == connection.execute("SELECT name FROM sqlite_schema").fetchall()
+
+
+def test_an_emptied_log_takes_no_place(connection: sqlite3.Connection, path: Path) -> None:
+    prepare(connection, path, NAMED)
+    log = path.with_name("handler.db-wal")
+    assert log.stat().st_size > 0
+    empty_log(connection)
+    assert 0 == log.stat().st_size
 
 
 def test_a_transaction_is_all_or_nothing(connection: sqlite3.Connection, path: Path) -> None:
