@@ -185,6 +185,7 @@ class EndpointTask:
         session = self.endpoint.session
         in_flight = 0 if session is None else session.sender.in_flight
         metrics.IN_FLIGHT.labels(self._label).set(in_flight)
+        metrics.REPLAY_HELD.labels(self._label).set(self.endpoint.backlog.replay.held)
         metrics.FOLDED_DEVICES.labels(self._label).set(len(self.endpoint.backlog.folds))
         metrics.QUARANTINED.labels(self._label).set(len(self.endpoint.quarantine))
 

@@ -31,6 +31,11 @@ class LaneRoom:
         self._held = 0
         self._held_bytes = 0
 
+    @property
+    def held(self) -> int:
+        """How many deliveries are here, unreceipted."""
+        return self._held
+
     def take(self, entry: Entry) -> None:
         """It stays here, unreceipted."""
         self._held += 1

@@ -75,11 +75,6 @@ class ReplayLine:
         )
 
     @property
-    def held(self) -> int:
-        """Deliveries that are not receipted."""
-        return len(self._receipts)
-
-    @property
     def waiting(self) -> int:
         """How many entries and markers wait."""
         return sum(len(run.waiting) for run in self._runs) + (self.farewell is not None)

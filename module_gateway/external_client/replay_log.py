@@ -93,7 +93,7 @@ class ReplayLog:
     @property
     def held(self) -> int:
         """How many deliveries this process keeps unreceipted."""
-        return sum(line.held for line in self._lines.values())
+        return self._room.held
 
     def is_overtaken(self, entry: Entry) -> bool:
         """Newer entries of its device went up before it: it says nothing of now."""

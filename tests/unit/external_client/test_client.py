@@ -155,11 +155,11 @@ async def test_R18_plain_peer_gets_every_entry_of_an_outage_in_order(
         async with running_client(settings, handler):
             for role in "ab":
                 say(handler, role, b"before")
-            await handler.until(lambda: not handler.outbox)
-            said = [b"before", *await outage(broker, handler, 150), b"after"]
+            await handler.until(lambda: not handler.outbox, 40.0)
+            said = [b"before", *await outage(broker, handler, 80), b"after"]
             for role in "ab":
                 say(handler, role, b"after")
-            await handler.until(lambda: not handler.outbox)
+            await handler.until(lambda: not handler.outbox, 40.0)
         for role in "ab":
             own = [each for each in peer.taken if each.role == role and each.sequence]
             assert said == list(dict.fromkeys(each.status for each in own))
@@ -180,15 +180,15 @@ async def test_R18_peer_that_offers_two_streams_gets_live_statuses_beside_the_re
         async with running_client(settings, handler):
             for role in "ab":
                 say(handler, role, b"before")
-            await handler.until(lambda: not handler.outbox)
-            said = await outage(broker, handler, 250)
-            await peer.until(lambda: peer.is_running and len(peer.sessions) > 1)
+            await handler.until(lambda: not handler.outbox, 40.0)
+            said = await outage(broker, handler, 80)
+            await peer.until(lambda: peer.is_running and len(peer.sessions) > 1, 40.0)
             live = [b"live %d" % number for number in range(5)]
             for status in live:
                 say(handler, "a", status)
-            await handler.until(lambda: not handler.outbox)
+            await handler.until(lambda: not handler.outbox, 40.0)
         own = [each for each in peer.taken if each.role == "a" and each.sequence]
-        assert said == [each.status for each in own if each.is_replayed][-250:]
+        assert said == [each.status for each in own if each.is_replayed][-80:]
         assert live == [each.status for each in own if each.is_live][-5:]
         places = [each.status for each in own]
         assert places.index(live[-1]) < places.index(said[-1])

@@ -13,8 +13,8 @@ def entry(size_bytes: int = 0) -> Entry:
 
 def test_room_is_full_at_the_window_and_until_half_of_it_is_free() -> None:
     room = LaneRoom(4, 2**20)
-    for _ in range(4):
-        assert not room.is_full
+    for number in range(4):
+        assert (False, number) == (room.is_full, room.held)
         room.take(entry())
     for _ in range(2):
         assert room.is_full

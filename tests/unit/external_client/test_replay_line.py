@@ -99,7 +99,7 @@ def test_new_lease_takes_the_place_of_the_old_receipts() -> None:
     assert [] == released(line)
     line.acknowledge(fly(line))
     assert [(2, 1)] == released(line)
-    assert 1 == line.held
+    assert 1 == line._room.held
 
 
 def test_known_entry_is_acknowledged_again_only_if_it_was() -> None:
@@ -297,7 +297,7 @@ def test_R18_forgotten_line_takes_everything_anew_but_what_was_acknowledged() ->
     line.acknowledge(fly(line))
     line.receive(entry(7, Lane.LIVE), is_taken=True)
     line.forget()
-    assert 0 == line.waiting == line.held
+    assert 0 == line.waiting == line._room.held
     assert not line.has_live
     assert not line.receive(entry(1, lease=2), is_taken=True)
     assert line.receive(entry(2, lease=2), is_taken=True)
@@ -308,7 +308,7 @@ def test_R16_parked_line_keeps_its_oldest_entry_and_no_receipt() -> None:
     line = filled(1, 2, 3)
     fly(line)
     line.park()
-    assert 0 == line.held
+    assert 0 == line._room.held
     assert [b"1"] == statuses(line)
     assert not line.receive(entry(4), is_taken=True)
     assert line.is_lossy
