@@ -178,6 +178,8 @@ class SqliteStore:
 
     def _write_back(self) -> None:
         """The bulk beside the writer; what was added meanwhile follows in its own thread."""
+        if self._is_closing:
+            return
         if self._trouble is None and self._writer is not None:
             self._guarded(lambda: write_back(self._open_reader()))
             self._writing.submit(self._finish_writing_back)
@@ -202,10 +204,10 @@ class SqliteStore:
 
     def _check_entries(self, after: int) -> None:
         """A large store is checked while it serves, between its pages."""
-        if self._trouble is not None or self._writer is None:
+        if self._trouble is not None or self._writer is None or self._is_closing:
             return
         following = self._guarded(lambda: check_some(self._open_reader(), after, CHECKED_AT_ONCE))
-        if following is not None and not self._is_closing:
+        if following is not None:
             self._reading.submit(self._check_entries, following)
 
     def _read(self, query: Query) -> Page:

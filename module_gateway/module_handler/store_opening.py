@@ -86,12 +86,19 @@ class _DamageError(RecordError):
 
 
 def _open(plan: Plan, *, is_checked: bool) -> StoreWriter:
+    """A log that was left behind may have lost its end when nothing waited for the disk.
+
+    Then numbers that the control plane has seen may be missing here, and must not come twice.
+    """
+    log = companions(plan.path)[1]
+    was_in_use = log.exists() and log.stat().st_size > 0
     connection = connect(plan.path, is_synced=plan.is_synced)
     try:
         prepare(connection, plan.path, _new_name())
         if is_checked:
             _check_tables(connection)
         writer = StoreWriter(connection, is_synced=plan.is_synced, max_verdicts=plan.max_verdicts)
+        writer.skips_numbers = was_in_use and not plan.is_synced
         writer.load()
     except BaseException:
         connection.close()

@@ -120,6 +120,14 @@ class Contents:
         self.last_device = max(self.devices.values(), default=0)
         self.last_verdict = max((rows[-1] for rows in self.verdicts.values()), default=0)
 
+    def take_empty_logs(self) -> list[int]:
+        """Roles come and go: the numbers of logs that nobody needs, which are forgotten here."""
+        if self.dead:
+            return []
+        alive = {log.identity for log in self.state.logs}
+        empty = [identity for identity in self.logs if identity not in alive]
+        return [self.logs.pop(identity).number for identity in empty]
+
 
 def read_contents(connection: sqlite3.Connection) -> Contents:
     """Everything but the entries; of them the summary.

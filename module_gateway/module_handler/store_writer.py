@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final, assert_never
 
 from module_gateway.module_handler.outbox import Entry
@@ -80,6 +81,8 @@ class StoreWriter:
 
     Attributes:
         connection: to the file.
+        skips_numbers: the end of the log may be lost, with numbers that were given out: until
+            the first commit `load` goes on at the ceiling.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class StoreWriter:
         self._last_sequence = 0
         self._deleted = 0
         self._empty_logs: list[int] = []
+        self.skips_numbers = False
         self._changes, self._pages, self._size_bytes = 0, 0, 0
         self._sweep = Sweep(connection, is_synced=is_synced)
 
@@ -104,9 +108,11 @@ class StoreWriter:
         """
         self._is_current = False
         contents = read_contents(self.connection)
+        if self.skips_numbers:
+            contents.state = replace(contents.state, last_sequence=contents.ceiling)
         self._last_sequence = contents.state.last_sequence
         self._sweep.begin_anew(contents.dead)
-        self._empty_logs = _take_empty_logs(contents)
+        self._empty_logs = contents.take_empty_logs()
         self._contents, self._is_current = contents, True
         return contents
 
@@ -136,9 +142,11 @@ class StoreWriter:
         contents = self._current()
         self._is_current, self._deleted = False, 0
         with transaction(self.connection):
+            if self.skips_numbers:
+                self._remember_number()
             self._delete_empty_logs()
             self._apply(contents, changes)
-        self._is_current = True
+        self._is_current, self.skips_numbers = True, False
         self._pages += PAGES_PER_COMMIT
 
     @property
@@ -388,12 +396,3 @@ class StoreWriter:
             "DELETE FROM logs WHERE log = ?", [(number,) for number in self._empty_logs]
         )
         self._empty_logs = []
-
-
-def _take_empty_logs(contents: Contents) -> list[int]:
-    """Roles come and go; a log gets a number again with its next entry."""
-    if contents.dead:
-        return []
-    alive = {log.identity for log in contents.state.logs}
-    empty = [identity for identity in contents.logs if identity not in alive]
-    return [contents.logs.pop(identity).number for identity in empty]

@@ -105,6 +105,16 @@ async def test_a_refused_start_can_be_tried_again(path: Path) -> None:
     await second.close()
 
 
+async def test_a_close_amid_housekeeping_leaves_no_log_behind(path: Path) -> None:
+    for first in (1, 101, 201):
+        store = SqliteStore(path, "process")
+        assert first - 1 == (await store.load()).last_sequence
+        await store.commit([EntryAppended(entry(each)) for each in range(first, first + 100)])
+        await store.commit([EntriesTrimmed(A.identity, first + 99)])
+        await store.close()
+        assert not path.with_name("handler.db-wal").exists()
+
+
 async def test_a_closed_store_does_not_read(path: Path) -> None:
     store = SqliteStore(path)
     await store.load()

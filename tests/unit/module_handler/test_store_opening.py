@@ -9,10 +9,10 @@ import pytest
 from prometheus_client import REGISTRY
 
 from module_gateway.module_handler import store_files
-from module_gateway.module_handler.store import EntryAppended
-from module_gateway.module_handler.store_files import build, set_aside_folders
+from module_gateway.module_handler.store import EntriesTrimmed, EntryAppended
+from module_gateway.module_handler.store_files import build, companions, set_aside_folders
 from module_gateway.module_handler.store_opening import Plan, open_writer
-from tests.unit.module_handler.store_rig import Parts, entry, summary
+from tests.unit.module_handler.store_rig import A, Parts, entry, summary
 
 
 @pytest.fixture
@@ -111,3 +111,28 @@ def test_a_log_without_its_database_still_counts(tmp_path: Path) -> None:
     (other / "handler.db-wal").write_bytes(log)
     assert {"store_id": 77, "a": 300} == opened(other / "handler.db")
     parts.writer.close()
+
+
+@pytest.mark.parametrize("is_synced", [True, False])
+def test_R4_numbers_that_a_power_cut_may_have_taken_do_not_come_twice(
+    is_synced: bool, tmp_path: Path
+) -> None:
+    parts = Parts(tmp_path)
+    parts.append(*(entry(each) for each in range(1, 301)))
+    left = tmp_path / "left" / "handler.db"
+    left.parent.mkdir()
+    for each, copy in zip(companions(parts.path), companions(left), strict=True):
+        copy.write_bytes(each.read_bytes())
+    parts.writer.close()
+    writer = open_writer(Plan(left, is_synced=is_synced, max_verdicts=4))
+    last = 300 if is_synced else 1_000_000
+    assert [last, last] == [writer.loaded.state.last_sequence, writer.load().state.last_sequence]
+    writer.commit([EntriesTrimmed(A.identity, 300)])
+    writer.close()
+    again = open_writer(Plan(left, is_synced=is_synced, max_verdicts=4))
+    assert (last, ()) == (again.loaded.state.last_sequence, again.loaded.state.logs)
+    again.commit([EntryAppended(entry(last + 1))])
+    again.close()
+    again = open_writer(Plan(left, is_synced=is_synced, max_verdicts=4))
+    assert last + 1 == again.loaded.state.last_sequence
+    again.close()
