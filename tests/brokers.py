@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,12 +25,16 @@ from typing import Final, Self
 
 from module_gateway.bus.location import BusLocation
 
-START_TIMEOUT_S: Final = 10.0
-STOP_TIMEOUT_S: Final = 10.0
+START_TIMEOUT_S: Final = 30.0
+STOP_TIMEOUT_S: Final = 30.0
 
 _CONNECT: Final = bytes.fromhex("100d00044d5154540402000500017e")
 """CONNECT of MQTT 3.1.1, clean session, keepalive 5 s, client id "~"."""
 _CONNACK_ACCEPTED: Final = bytes.fromhex("20020000")
+
+_MAX_RESERVED: Final = 100
+"""Far more than one test needs; each costs a descriptor."""
+_RESERVED: Final[deque[socket.socket]] = deque()
 
 
 def find_mosquitto() -> str | None:
@@ -39,10 +44,19 @@ def find_mosquitto() -> str | None:
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody has right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port on 127.0.0.1 for a listener that sets SO_REUSEADDR, as all of ours do.
+
+    It stays reserved while this process lives: a bound socket that does not listen keeps the
+    system from giving the port to somebody else, before its listener starts and while it is down.
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    port = int(reserved.getsockname()[1])
+    _RESERVED.append(reserved)
+    if len(_RESERVED) > _MAX_RESERVED:
+        _RESERVED.popleft().close()
+    return port
 
 
 class BrokerProcess:

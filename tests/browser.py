@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-REQUEST_TIMEOUT_S = 40
+REQUEST_TIMEOUT_S = 150
 
 
 def missing() -> str:

@@ -61,7 +61,7 @@ class ScriptedLink:
 
     async def next(self, vehicle: str = VAN) -> ServerMessage | None:
         """The next message to a vehicle; None stands for the disconnect notification."""
-        topic, payload = await asyncio.wait_for(self.sent.get(), 5)
+        topic, payload = await asyncio.wait_for(self.sent.get(), 30)
         if topic == f"{vehicle}/external_server_disconnect":
             assert payload == b""
             return None
@@ -90,9 +90,9 @@ async def running(modules=None, store=None, **settings):
     )
     stop = asyncio.Event()
     task = asyncio.create_task(control_plane.run(stop))
-    await asyncio.wait_for(control_plane.ready(), 5)
+    await asyncio.wait_for(control_plane.ready(), 30)
     try:
         yield control_plane, link
     finally:
         stop.set()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 30)

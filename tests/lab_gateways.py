@@ -44,7 +44,7 @@ LATE_S: Final = 0.3
 VICTIM: Final = 3
 """Number of the attempt to which it happens."""
 PHANTOM_NUMBER: Final = 999
-WAIT_S: Final = 10.0
+WAIT_S: Final = 30.0
 
 
 class Lie(Enum):
@@ -65,16 +65,36 @@ class Lie(Enum):
     REPEAT_AFTER_OUTAGE = auto()
 
 
+class SteppingClock:
+    """A millisecond passes with every look: what a busy machine adds to an exchange is not seen."""
+
+    def __init__(self, now_s: float) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        self.now_s += 0.001
+        return self.now_s
+
+
 class LyingGateway:
     """Decisions of the gateway; `serve` gives it a socket.
 
     Args:
         has_positions: number the outbox and tell what was applied, as our own gateway and
             control plane do; or be plain peers.
+        clock: what `play` looks at; None: the loop's own time.
     """
 
-    def __init__(self, lie: Lie, emit: Emit, *, has_positions: bool = True) -> None:
+    def __init__(
+        self,
+        lie: Lie,
+        emit: Emit,
+        *,
+        has_positions: bool = True,
+        clock: SteppingClock | None = None,
+    ) -> None:
         self.lie = lie
+        self.clock = clock
         self.replies_held = 0
         self._emit = emit
         self._has_positions = has_positions
@@ -209,7 +229,10 @@ class LyingGateway:
         is_confused = self._is_victim(Lie.REPLY_TO_ANOTHER, status)
         self._carry(device, status)
         answer = encode_command(other if is_confused else device, b'{"lit_up": false}')
-        if is_delayed:
+        if is_delayed and self.clock is not None:
+            self.clock.now_s += LATE_S
+            reply(answer)
+        elif is_delayed:
             asyncio.get_running_loop().call_later(LATE_S, reply, answer)
         else:
             reply(answer)
@@ -253,8 +276,16 @@ class LyingGateway:
 class Probe:
     """One device that tells a Recorder everything, as an engine does."""
 
-    def __init__(self, index: int, device: Device, device_id: str, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        index: int,
+        device: Device,
+        device_id: str,
+        recorder: Recorder,
+        clock: Callable[[], float],
+    ) -> None:
         self.device = device
+        self._clock = clock
         self._index = index
         self._id = device_id
         self._recorder = recorder
@@ -270,13 +301,13 @@ class Probe:
         self._writer.write(self._session.connect_frame())
         event = await self._event()
         assert isinstance(event, Accepted)
-        self._recorder.connected(self._index, asyncio.get_running_loop().time())
+        self._recorder.connected(self._index, self._clock())
 
     async def send(self, port: int) -> None:
         """One status and its answer; after a reply for somebody else connect again."""
         assert self._writer is not None
         self._number += 1
-        clock = asyncio.get_running_loop().time
+        clock = self._clock
         status = json.dumps({"pressed": True, "n": self._number, "id": self._id}).encode()
         self._recorder.sent(self._index, self._number, clock(), clock())
         self._writer.write(self._session.status_frame(status))
@@ -296,7 +327,7 @@ class Probe:
         """Leave."""
         assert self._writer is not None
         self._writer.close()
-        self._recorder.closed(self._index, reason, asyncio.get_running_loop().time())
+        self._recorder.closed(self._index, reason, self._clock())
 
     async def _event(self) -> object:
         assert self._reader is not None
@@ -315,8 +346,10 @@ def fake_devices(count: int = 3, module: int = CAR_ACCESSORY) -> list[Device]:
 
 async def play(gateway: LyingGateway, devices: list[Device], recorder: Recorder) -> None:
     """Five statuses each, an outage upstream of five more, five more after it, the end."""
+    clock = gateway.clock or asyncio.get_running_loop().time
     probes = [
-        Probe(index, device, device.identity.role, recorder) for index, device in enumerate(devices)
+        Probe(index, device, device.identity.role, recorder, clock)
+        for index, device in enumerate(devices)
     ]
     async with gateway.serve() as port:
         gateway.go_up()

@@ -113,7 +113,7 @@ class ScriptedPeer:
 
     async def __aenter__(self) -> Self:
         self.start()
-        await asyncio.wait_for(self.listening.wait(), 10)
+        await asyncio.wait_for(self.listening.wait(), 30)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -128,18 +128,18 @@ class ScriptedPeer:
         """Gone without a word, as after SIGKILL."""
         assert self._task is not None
         self._is_killed = True
-        self._task.cancel()
+        await _end(self._task)
         with suppress(asyncio.CancelledError):
-            await self._task
+            self._task.result()
         self.is_running = False
         self._session, self._client = "", None
 
     async def restart(self) -> None:
         await self.kill()
         self.start()
-        await asyncio.wait_for(self.listening.wait(), 10)
+        await asyncio.wait_for(self.listening.wait(), 30)
 
-    async def until(self, condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    async def until(self, condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
         """Wait until something that happened makes `condition` true."""
         async with asyncio.timeout(timeout_s):
             while not condition():
@@ -203,8 +203,7 @@ class ScriptedPeer:
                 for each in done:
                     each.result()
             finally:
-                for each in (reader, serving):
-                    each.cancel()
+                await _end(reader, serving)
                 await asyncio.gather(reader, serving, return_exceptions=True)
 
     async def _read(self, client: aiomqtt.Client) -> None:
@@ -435,6 +434,19 @@ class ScriptedPeer:
         command.deviceCommand.commandData = payload
         await self.send(message)
         return number
+
+
+async def _end(*tasks: asyncio.Task[None]) -> None:
+    """Cancel them until they have ended.
+
+    `asyncio.wait_for` of Python 3.11, which aiomqtt uses, swallows a cancellation that comes
+    together with what it waits for; the peer would then live for ever.
+    """
+    left = set(tasks)
+    while left:
+        for each in left:
+            each.cancel()
+        _, left = await asyncio.wait(left, timeout=0.1)
 
 
 async def _bury(client: aiomqtt.Client) -> None:

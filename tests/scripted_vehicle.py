@@ -14,7 +14,7 @@ from module_gateway.protocol import external_protocol_pb2 as external
 from module_gateway.protocol import internal_protocol_pb2 as internal
 
 NODELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 
 class DeviceName(NamedTuple):

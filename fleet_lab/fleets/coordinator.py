@@ -40,6 +40,7 @@ class Shard:
     counts: dict[str, Any] = field(default_factory=dict)
     meters: list[Meter] = field(default_factory=list)
     poll: asyncio.Task[None] | None = None
+    takes: set[asyncio.Task[None]] = field(default_factory=set)
 
 
 JUMP: Final = 1000
@@ -214,7 +215,7 @@ class Coordinator:
         while True:
             try:
                 async with asyncio.timeout(SILENCE_S):
-                    self._took(shard, await shard.worker.request("take", {}))
+                    await self._take(shard)
             except (WorkerLostError, TimeoutError) as error:
                 self._lost(shard, str(error) or f"silent for {SILENCE_S:g} s")
                 return
@@ -224,12 +225,26 @@ class Coordinator:
         """Bring the counts up to date; whoever does not answer is left to whoever watches it."""
 
         async def take(shard: Shard) -> None:
-            self._took(shard, await self._ask(shard, "take", {}))
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                await self._take(shard)
 
         await asyncio.gather(*map(take, self._shards.values()), return_exceptions=True)
 
-    def _took(self, shard: Shard, frame: Frame) -> None:
-        fields, batch = frame
+    async def _take(self, shard: Shard) -> None:
+        """Ask for records. The worker gives each once, so they are taken even if the caller left.
+
+        Raises:
+            WorkerLostError: it is gone.
+        """
+        taking = asyncio.get_running_loop().create_task(
+            self._took(shard), name=f"take from {shard.worker.name}"
+        )
+        shard.takes.add(taking)
+        taking.add_done_callback(shard.takes.discard)
+        await asyncio.shield(taking)
+
+    async def _took(self, shard: Shard) -> None:
+        fields, batch = await shard.worker.request("take", {})
         shard.counts = fields["counts"]
         shard.meters = [Meter.of_json(values) for values in fields["meters"]]
         self.events_dropped += replay(batch, self._recorder)
@@ -240,11 +255,12 @@ class Coordinator:
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 await shard.worker.request("stop", {})
-                self._took(shard, await shard.worker.request("take", {}))
+                await self._take(shard)
         except (WorkerLostError, TimeoutError, LabError):
             self.lost_workers += 1
         finally:
             await shard.worker.end()
+            _give_up(shard)
 
     async def _ask(self, shard: Shard, what: str, fields: Mapping[str, Any]) -> Frame:
         try:
@@ -273,6 +289,7 @@ class Coordinator:
         if self._is_stopping:
             return
         del self._shards[shard.worker.name]
+        _give_up(shard)
         self.lost_workers += 1
         _add_counts(self._past, self._lag, shard.counts, is_alive=False)
         for sum_, meter in zip(self._meters, shard.meters, strict=False):
@@ -348,6 +365,12 @@ class Coordinator:
             await asyncio.gather(
                 *(shard.worker.request("link", fields) for shard in shards), return_exceptions=True
             )
+
+
+def _give_up(shard: Shard) -> None:
+    """Nothing more is taken from it."""
+    for taking in shard.takes:
+        taking.cancel()
 
 
 def _add_counts(

@@ -14,6 +14,7 @@ from typing import Final
 
 import aiomqtt
 
+from fleet_lab.cancelling import cancel_all
 from fleet_lab.errors import LabError
 from fleet_lab.ledger.events import Accepted, Acknowledged, Opened, TapEvent, Upstream
 from fleet_lab.ledger.rules import read_label
@@ -111,6 +112,7 @@ class MqttTap:
         self._heard = heard
         base = f"{company}/{vehicle}"
         self._topics = [(f"{base}/{level}", 1) for level in (FROM_GATEWAY, TO_GATEWAY)]
+        self._is_stopped = False
         self.decoder = TapDecoder()
         self.breaks = 0
         """How often the connection to the broker was lost: what went by meanwhile was not seen."""
@@ -122,18 +124,20 @@ class MqttTap:
         Raises:
             LabError: the broker is not there.
         """
+        self._is_stopped = False
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         task = asyncio.create_task(self._run(ready), name="tap")
         try:
             await ready
             yield self
         finally:
-            task.cancel()
+            self._is_stopped = True
+            await cancel_all(task)
             with suppress(asyncio.CancelledError):
                 await task
 
     async def _run(self, ready: asyncio.Future[None]) -> None:
-        while True:
+        while not self._is_stopped:  # aiomqtt may answer a cancellation with an error of its own
             try:
                 await self._listen(ready)
             except aiomqtt.MqttError as error:

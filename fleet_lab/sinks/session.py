@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Coroutine
 from typing import Any, Final
 
+from fleet_lab.cancelling import cancel_all
 from fleet_lab.errors import LabError
 from fleet_lab.sinks.api import DevicePort, Sink, SinkUrl
 from fleet_lab.sinks.retry import BACKOFF_MAX_S, BACKOFF_MIN_S, cause
@@ -86,13 +87,15 @@ class SessionSink(Sink):
         self._port, self._is_up = None, False
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
+            await cancel_all(task)
             await asyncio.gather(task, return_exceptions=True)
 
     async def _run(self, port: DevicePort) -> None:
         ends = 0
         while True:
             reason = await self._live_once(port)
+            if self._port is None:
+                return  # closed: a library may answer the cancellation with an error of its own
             if self._first is not None and not self._first.done():
                 self._first.set_exception(LostError(reason))
                 return
@@ -140,8 +143,7 @@ async def until_one_ends(name: str, *works: Coroutine[Any, Any, None]) -> None:
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
+        await cancel_all(*tasks)
         await asyncio.gather(*tasks, return_exceptions=True)
     for task in done:
         task.result()

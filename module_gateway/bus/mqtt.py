@@ -131,10 +131,17 @@ class MqttBus:
             notify(listener.bus_message, topic, payload)
 
         try:
-            async with asyncio.timeout(self._connect_timeout_s):
-                stream = await open_socket(location)
-                connection = MqttConnection(stream, self._client_id, topics, tell_up, tell_message)
-                await connection.open(self._keepalive_s)
+            try:
+                async with asyncio.timeout(self._connect_timeout_s):
+                    stream = await open_socket(location)
+                    connection = MqttConnection(
+                        stream, self._client_id, topics, tell_up, tell_message
+                    )
+                    await connection.open(self._keepalive_s)
+            except TimeoutError:
+                if connection is None or not connection.is_up:
+                    raise
+                # It was there in time: this process stood still before it looked at the clock.
             reason = await connection.live(self._confirm_timeout_s)
         except (OSError, TimeoutError, BusError) as error:
             reason = f"no broker at {location}: {_plainly(error)}"

@@ -135,6 +135,11 @@ class MqttConnection:
         self._advance(lambda: self._paho.connect("bus", keepalive=keepalive_s))
         await self._up
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the broker has confirmed connection and subscription, and it is not lost."""
+        return self._up.done() and not self.lost.done()
+
     async def live(self, confirm_timeout_s: float, ask_after_s: float | None = None) -> str:
         """Keep the connection alive until it is lost; returns the reason.
 

@@ -62,6 +62,9 @@ class Host(Protocol):
     def ended(self, connection: DeviceConnection, close: ev.Close) -> None:
         """The socket is gone. Comes once, last."""
 
+    def is_saturated(self) -> bool:
+        """Whether no handler may be asked about a newcomer now."""
+
     def hold(self, connection: DeviceConnection) -> None:
         """Its handler is saturated: give it FramesHeld now and FramesReleased later."""
 
@@ -81,7 +84,7 @@ class DeviceConnection(asyncio.Protocol):
     Attributes:
         instance: names this connection among all of its server's boot; 1, 2, 3 …
         peer: the handler that was asked about it, None before.
-        is_counted: whether its outstanding answer is counted at its handler.
+        slow_at: when its outstanding answer, counted at its handler, is late; None without one.
         buffered_bytes: what its host has accounted for.
         watched_at: belongs to `Deadlines`.
     """
@@ -94,9 +97,9 @@ class DeviceConnection(asyncio.Protocol):
         "_write_buffer_bytes",
         "buffered_bytes",
         "instance",
-        "is_counted",
         "peer",
         "session",
+        "slow_at",
         "watched_at",
     )
 
@@ -106,7 +109,7 @@ class DeviceConnection(asyncio.Protocol):
         self.instance: Final = instance
         self.session: Final = DeviceSession(rules, time.monotonic())
         self.peer: HandlerPeer | None = None
-        self.is_counted = False
+        self.slow_at: float | None = None
         self.buffered_bytes = 0
         self.watched_at = inf
         self._host: Final = host
@@ -138,7 +141,8 @@ class DeviceConnection(asyncio.Protocol):
 
     def data_received(self, chunk: bytes) -> None:
         """See asyncio.Protocol."""
-        if self.peer is not None and self.peer.is_saturated:
+        peer = self.peer
+        if peer.is_saturated if peer is not None else self._host.is_saturated():
             self._host.hold(self)
         self.take(ev.BytesReceived(chunk))
 

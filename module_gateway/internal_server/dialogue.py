@@ -6,7 +6,9 @@ about a device is in its session; here is only which handler a connection belong
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from module_gateway.bus.link import Address, Link
@@ -34,6 +36,20 @@ _CAUSE_REASONS: Final[dict[int, Reason]] = {
 }
 
 
+SLOW_STATUS: Final = 0.5
+SLOW_CONNECT: Final = 0.9
+"""Shares of the reply window after which an answer is slow. A connect may have to wait for a probe
+of 150 ms (R5), which says nothing about how busy its handler is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What may be asked of one handler: so many requests at once, each answered in time."""
+
+    unanswered_requests: int
+    reply_window_s: float
+
+
 class HandlerDialogue:
     """Routes requests to handlers and their answers to connections (contract R2, R5, R6)."""
 
@@ -41,7 +57,7 @@ class HandlerDialogue:
         self,
         bus: Bus,
         settings: BusSettings,
-        unanswered_requests: int,
+        demand: Demand,
         is_pushed_to: Callable[[Device], bool],
         bus_changed: Callable[[bool, str], None],
         handler_changed: Callable[[bool, str], None] = lambda _is_heard, _detail: None,
@@ -49,14 +65,14 @@ class HandlerDialogue:
     ) -> None:
         kind = bus_pb2.INTERNAL_SERVER
         self.link: Final = Link(bus, kind, settings, self, progress=progress)
-        self._unanswered_requests = unanswered_requests
+        self._demand = demand
         self._is_pushed_to = is_pushed_to
         self._bus_changed = bus_changed
         self._handler_changed = handler_changed
         self._routes = Routes()
         self._peers: dict[Address, HandlerPeer] = {}
         self._asked: dict[int, DeviceConnection] = {}
-        self._held: set[DeviceConnection] = set()
+        self._held: dict[DeviceConnection, None] = {}
 
     # ---- what connections want -----------------------------------------------------------
 
@@ -77,7 +93,7 @@ class HandlerDialogue:
             connection.peer = peer
             peer.add(connection.instance, connection.session)
             self._asked[connection.instance] = connection
-            self._count(connection, peer)
+            self._count(connection, peer, SLOW_CONNECT)
 
     def request_status(self, connection: DeviceConnection, sequence: int, status: bytes) -> None:
         """Hand a status over. One that cannot be sent leaves a gap and no answer: both close."""
@@ -89,7 +105,7 @@ class HandlerDialogue:
         request = message.status_request
         request.instance, request.sequence, request.status = connection.instance, sequence, status
         if self.link.send(peer.address, message):
-            self._count(connection, peer)
+            self._count(connection, peer, SLOW_STATUS)
 
     def answer_probe(self, connection: DeviceConnection, *, is_alive: bool) -> None:
         """Tell the connection's handler whether it lives."""
@@ -98,19 +114,24 @@ class HandlerDialogue:
 
     def stepped(self, connection: DeviceConnection) -> None:
         """Its answer may have come, or is not waited for any more."""
-        if connection.is_counted and not connection.session.is_waiting:
+        if connection.slow_at is not None and not connection.session.is_waiting:
             self._settle(connection)
+
+    def is_saturated(self) -> bool:
+        """Whether every handler that owns something is; a newcomer's owner is not known yet."""
+        owners = self._routes.owners
+        return bool(owners) and all(self._peers[owner].is_saturated for owner in owners)
 
     def hold(self, connection: DeviceConnection) -> None:
         """Its handler is saturated: look at no further frame of it until it is not."""
         if connection not in self._held:
-            self._held.add(connection)
+            self._held[connection] = None
             metrics.HELD.inc()
             connection.take(ev.FramesHeld())
 
     def ended(self, connection: DeviceConnection, cause: bus_pb2.EndCause) -> None:
         """Its socket is closed: say so, once, if the handler was ever asked about it."""
-        self._held.discard(connection)
+        self._held.pop(connection, None)
         self._settle(connection)
         peer = connection.peer
         if peer is None:
@@ -122,6 +143,7 @@ class HandlerDialogue:
     def send_digests(self) -> None:
         """Tell every handler what is open towards it (R6); due once per heartbeat."""
         metrics.UNANSWERED.set(sum(peer.unanswered for peer in self._peers.values()))
+        metrics.UNANSWERED_LIMIT.set(sum(peer.limit for peer in self._peers.values()))
         if not self.link.is_up:
             return
         for peer in self._peers.values():
@@ -129,23 +151,28 @@ class HandlerDialogue:
             message.live_digest.CopyFrom(peer.digest())
             self.link.send(peer.address, message)
 
-    def _count(self, connection: DeviceConnection, peer: HandlerPeer) -> None:
-        if not connection.is_counted:
-            connection.is_counted = True
+    def _count(self, connection: DeviceConnection, peer: HandlerPeer, slow: float) -> None:
+        if connection.slow_at is None:
+            connection.slow_at = time.monotonic() + slow * self._demand.reply_window_s
             peer.asked()
 
     def _settle(self, connection: DeviceConnection) -> None:
-        if not connection.is_counted or connection.peer is None:
-            return
-        connection.is_counted = False
-        if connection.peer.settled():
+        if self._uncount(connection):
             self._release()
 
+    def _uncount(self, connection: DeviceConnection) -> bool:
+        """No answer is outstanding any more. True when its handler can take more again."""
+        slow_at, connection.slow_at = connection.slow_at, None
+        if slow_at is None or connection.peer is None:
+            return False
+        return connection.peer.settled(was_slow=time.monotonic() >= slow_at)
+
     def _release(self) -> None:
-        """Let held connections go on whose handler can take more."""
+        """Let held connections go on whose handler can take more, first come, first served."""
         for connection in list(self._held):
-            if connection.peer is None or not connection.peer.is_saturated:
-                self._held.discard(connection)
+            peer = connection.peer
+            if not (peer.is_saturated if peer is not None else self.is_saturated()):
+                self._held.pop(connection, None)
                 connection.take(ev.FramesReleased())
 
     # ---- what the link tells (LinkListener) ----------------------------------------------
@@ -168,12 +195,11 @@ class HandlerDialogue:
         if peer.kind != bus_pb2.MODULE_HANDLER:
             return
         if peer not in self._peers:
-            self._peers[peer] = HandlerPeer(peer, self._unanswered_requests)
+            self._peers[peer] = HandlerPeer(peer, self._demand.unanswered_requests)
             _log.info("handler_found", handler=str(peer))
             self._handler_changed(True, "")
         self._routes.announce(peer, presence)
-        for address in self._move_connections() | {peer}:
-            self._send_live_connections(self._peers[address])
+        self._hand_over(also=peer)
 
     def peer_lost(self, peer: Address) -> None:
         """See LinkListener. Devices of a silent handler are closed, unless another owns them."""
@@ -184,8 +210,7 @@ class HandlerDialogue:
         if not self._peers:
             self._handler_changed(False, "no module handler is heard on the bus")
         self._routes.forget(peer)
-        for address in self._move_connections():
-            self._send_live_connections(self._peers[address])
+        self._hand_over()
         for connection in list(self._asked.values()):
             if connection.peer is lost:
                 connection.take(ev.CloseOrdered(Reason.NO_HANDLER, bus_pb2.LOST))
@@ -293,6 +318,19 @@ class HandlerDialogue:
             if not self.link.send(peer.address, message):
                 return
 
+    def _hand_over(self, also: Address | None = None) -> None:
+        """Give connections to those who own them now, tell these and `also` their lists.
+
+        Only then held devices go on: a status must not be there before the list that names its
+        connection.
+        """
+        receivers = self._move_connections()
+        if also is not None:
+            receivers.add(also)
+        for address in receivers:
+            self._send_live_connections(self._peers[address])
+        self._release()
+
     def _move_connections(self) -> set[Address]:
         """Give connections to the handlers that own them now; returns who got some."""
         receivers: set[Address] = set()
@@ -301,12 +339,11 @@ class HandlerDialogue:
             owner = self._routes.owner(device.identity) if device is not None else None
             if owner is None or old is None or owner == old.address:
                 continue
-            self._settle(connection)
+            self._uncount(connection)
             old.remove(connection.instance)
             connection.peer = self._peers[owner]
             connection.peer.add(connection.instance, connection.session)
             receivers.add(owner)
-        self._release()
         return receivers
 
 

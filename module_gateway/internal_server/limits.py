@@ -19,9 +19,12 @@ MIN_PAUSE_S: Final = 0.01
 """Between two looks at the deadlines: bounds what thousands of them per second cost."""
 
 LATE_S: Final = 0.05
-"""A timer that fires so much later than asked says that the process stood still. What arrived
-meanwhile waits in the sockets and is read first (contract R3): the look is put off once, by
-MIN_PAUSE_S."""
+CATCH_UP_TURNS: Final = 5
+CATCH_UP_TURN_S: Final = 0.002
+"""A timer that fires LATE_S later than asked says that the process stood still. What arrived
+meanwhile waits in the sockets and is read first (contract R3): the look is put off, once, by
+CATCH_UP_TURNS of the loop. By turns, because a process that stood still once may do so again at
+once, and time alone would pass without a read."""
 
 
 class SharedLimits:
@@ -35,7 +38,7 @@ class SharedLimits:
         self._deadlines: Deadlines[DeviceConnection] = Deadlines()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
-        self._is_put_off = False
+        self._turns_left = 0
 
     def enter(self, connection: DeviceConnection) -> bool:
         """Count a new connection; False when it is one too many. It must `leave` either way."""
@@ -98,10 +101,13 @@ class SharedLimits:
         now = time.monotonic()
         is_late = now - self._timer_at > LATE_S
         self._timer, self._timer_at = None, inf
-        self._is_put_off = is_late and not self._is_put_off
-        if self._is_put_off:
-            self._timer_at = now + MIN_PAUSE_S
-            self._timer = asyncio.get_running_loop().call_later(MIN_PAUSE_S, self._look)
+        if self._turns_left:
+            self._turns_left -= 1
+        elif is_late:
+            self._turns_left = CATCH_UP_TURNS
+        if self._turns_left:
+            self._timer_at = now + CATCH_UP_TURN_S
+            self._timer = asyncio.get_running_loop().call_later(CATCH_UP_TURN_S, self._look)
             return
         for connection in self._deadlines.take_due(now):
             if connection.session.state is not State.CLOSED:

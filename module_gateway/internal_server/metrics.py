@@ -35,6 +35,10 @@ DROPPED: Final = Counter(
 UNANSWERED: Final = Gauge(
     f"{_PREFIX}_unanswered", "Requests whose answer is outstanding, all handlers together"
 )
+UNANSWERED_LIMIT: Final = Gauge(
+    f"{_PREFIX}_unanswered_limit",
+    "Requests that may be outstanding, all handlers together: it follows how fast they answer",
+)
 HELD: Final = Counter(f"{_PREFIX}_held", "Times a device was held back by a saturated handler")
 BUFFERED_BYTES: Final = Gauge(
     f"{_PREFIX}_buffered_bytes", "Received bytes of frames that are not taken yet"

@@ -21,6 +21,9 @@ class Routes:
 
     A handler that restarts has a new boot id, which is younger than the one it replaces, so its
     claim wins even while the old life is not known to be dead.
+
+    Attributes:
+        owners: every handler that owns something now.
     """
 
     def __init__(self) -> None:
@@ -28,6 +31,7 @@ class Routes:
         self._ranks: OrderedDict[Address, int] = OrderedDict()
         self._next_rank = 0
         self._owners: dict[int, tuple[Address | None, ...]] = {}
+        self.owners: frozenset[Address] = frozenset()
 
     def announce(self, handler: Address, presence: bus_pb2.Presence) -> None:
         """What `handler` serves from now on; replaces what it announced before."""
@@ -60,3 +64,4 @@ class Routes:
                     if partitions >> partition & 1:
                         row[partition] = handler
         self._owners = {module: tuple(row) for module, row in owners.items()}
+        self.owners = frozenset(each for row in owners.values() for each in row if each is not None)

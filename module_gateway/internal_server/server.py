@@ -18,7 +18,7 @@ from typing import Final
 from module_gateway.bus.port import Bus
 from module_gateway.internal_server import events as ev
 from module_gateway.internal_server.connection import DeviceConnection
-from module_gateway.internal_server.dialogue import HandlerDialogue
+from module_gateway.internal_server.dialogue import Demand, HandlerDialogue
 from module_gateway.internal_server.limits import SharedLimits
 from module_gateway.internal_server.session import Fault, SessionRules, State
 from module_gateway.internal_server.validation import Admission, KnownModule, is_role_conventional
@@ -87,7 +87,7 @@ class InternalServer:
         self._dialogue = HandlerDialogue(
             bus,
             settings.bus,
-            own.unanswered_requests,
+            Demand(own.unanswered_requests, own.reply_window_ms / 1000),
             admission.is_pushed_to,
             bus_changed,
             handler_changed,
@@ -192,6 +192,10 @@ class InternalServer:
         self._limits.leave(connection)
         if not self._limits.connections:
             self._emptied.set()
+
+    def is_saturated(self) -> bool:
+        """See Host."""
+        return self._dialogue.is_saturated()
 
     def hold(self, connection: DeviceConnection) -> None:
         """See Host."""

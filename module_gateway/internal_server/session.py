@@ -156,7 +156,8 @@ class DeviceSession:
         rules = self._rules
         match self.state:
             case State.ACCEPTED:
-                due = (self._connected_at + rules.connect_deadline_s, Reason.CONNECT_DEADLINE)
+                reason = Reason.QUEUE_FULL if self._is_held else Reason.CONNECT_DEADLINE
+                due = (self._connected_at + rules.connect_deadline_s, reason)
             case State.DECIDING | State.AWAITING_COMMAND:
                 due = (self._handed_over_at + rules.reply_window_s, Reason.REPLY_TIMEOUT)
             case State.CONNECTED:
@@ -358,6 +359,7 @@ class DeviceSession:
         causes = {
             Reason.REPLY_TIMEOUT: bus_pb2.REPLY_TIMEOUT,
             Reason.INACTIVE: bus_pb2.INACTIVE,
+            Reason.QUEUE_FULL: bus_pb2.REFUSED,
         }
         self._close(effects, reason, causes.get(reason, bus_pb2.PROTOCOL_VIOLATION))
 

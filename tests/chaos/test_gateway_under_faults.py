@@ -1,6 +1,7 @@
 """Devices and processes misbehave together, by chance: the promises hold all the same.
 
-The seed is printed; `MODULE_GATEWAY_CHAOS_SEED` repeats it, as far as processes can repeat.
+The seed is always the same, and chosen by chance under `MODULE_GATEWAY_TEST_EXPLORE`. It is
+printed; `MODULE_GATEWAY_CHAOS_SEED` repeats it, as far as processes can repeat.
 """
 
 from __future__ import annotations
@@ -65,8 +66,9 @@ def say(*lines: object) -> None:
 
 
 def seed() -> int:
-    given = os.environ.get("MODULE_GATEWAY_CHAOS_SEED")
-    chosen = int(given) if given else SystemRandom().randrange(10**6)
+    explores = "MODULE_GATEWAY_TEST_EXPLORE" in os.environ
+    usual = SystemRandom().randrange(10**6) if explores else 1
+    chosen = int(os.environ.get("MODULE_GATEWAY_CHAOS_SEED", usual))
     say(f"MODULE_GATEWAY_CHAOS_SEED={chosen}")
     return chosen
 

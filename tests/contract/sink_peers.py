@@ -13,6 +13,7 @@ import simplefix
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from fleet_lab.cancelling import cancel_all
 from module_gateway.protocol.framing import FrameDecoder
 from module_gateway.protocol.internal import (
     DeviceConnect,
@@ -22,7 +23,7 @@ from module_gateway.protocol.internal import (
 )
 from tests.brokers import MosquittoBroker, free_port
 
-LIMIT_S = 10.0
+LIMIT_S = 30.0
 
 
 class Peer(ABC):
@@ -142,7 +143,7 @@ class MqttPeer(Peer):
         if self._listening is None:
             return
         listening, self._listening = self._listening, None
-        listening.cancel()
+        await cancel_all(listening)
         await asyncio.gather(listening, return_exceptions=True)
         await asyncio.to_thread(self._broker.kill)
 

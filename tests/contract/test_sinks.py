@@ -72,7 +72,7 @@ async def test_any_bytes_arrive_unchanged(opened: Opened, payload: bytes) -> Non
 async def test_a_command_arrives(opened: Opened) -> None:
     await opened.peer.command(b'{"command": "reset"}')
     await opened.publish(1, b"{}")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not commands(opened.port):
             await opened.port.saw("commanded")
     assert commands(opened.port) == [b'{"command": "reset"}']

@@ -1,4 +1,4 @@
-"""A scripted control plane for one vehicle: it imports the generated messages and nothing else.
+"""A scripted control plane for one vehicle: of the gateway it imports the generated messages only.
 
 It does what the existing external server does in the good case (fleet-protocol 4.4), refuses as
 often as it is told, and says "I drop this session" when it is told.
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import aiomqtt
 
+from fleet_lab.cancelling import cancel_all
 from module_gateway.protocol import external_protocol_pb2 as pb
 
 CONNECTING, RUNNING = pb.Status.DeviceState.Value("CONNECTING"), 1
@@ -114,5 +115,5 @@ async def scripted_server(
         try:
             yield server
         finally:
-            serving.cancel()
+            await cancel_all(serving)
             await asyncio.gather(serving, return_exceptions=True)

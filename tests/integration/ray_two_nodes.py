@@ -20,7 +20,7 @@ from tests.unit.fleet_lab.fleets.stand_ins import Remembering
 from tests.unit.fleet_lab.gateways import gateway
 
 DEVICES = 8
-LIMIT_S = 60.0
+LIMIT_S = 150.0
 
 
 async def scenario(cluster: Cluster, victim: Any) -> dict[str, Any]:

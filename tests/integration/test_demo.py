@@ -15,7 +15,7 @@ import pytest
 from fleet_lab.report.run_folder import read_run
 from tests import browser
 
-PATIENCE = float(os.environ.get("MODULE_GATEWAY_TEST_PATIENCE", "1"))
+PATIENCE = float(os.environ.get("MODULE_GATEWAY_TEST_PATIENCE", "3"))
 
 
 async def start_demo(out: Path, *flags: str) -> asyncio.subprocess.Process:

@@ -16,8 +16,8 @@ from tests.integration.stack import (
 )
 
 AFTER_READY_LIMIT_S = RECOVERY_LIMIT_S / 3
-"""5 s after the set-up, all three devices have been seen upstream."""
-COMMAND_LIMIT_S = 10.0
+"""5 s after the set-up of an idle machine, all three devices have been seen upstream."""
+COMMAND_LIMIT_S = 60.0
 START = {
     "action": "START",
     "route": "north",
@@ -27,7 +27,7 @@ START = {
 }
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 async def test_the_demo_shows_three_devices_takes_a_command_and_stops_cleanly() -> None:
     async with running_stack(demo_configuration(), "--demo") as stack:
         async with control_plane_api(stack) as api:
@@ -47,7 +47,7 @@ async def test_the_demo_shows_three_devices_takes_a_command_and_stops_cleanly() 
         assert await stack.stop() == 0
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 async def test_what_the_demo_tells_people_to_type_works() -> None:
     async with running_stack(demo_configuration(), "--demo") as stack:
         await stack.wait_for_line(lambda line: "Stop  " in line, COMMAND_LIMIT_S)

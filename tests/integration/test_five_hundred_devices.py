@@ -122,8 +122,11 @@ async def test_500_devices_get_only_right_answers_and_all_of_it_arrives_upstream
             "internal-server-settings": {
                 "port": 0, "metrics-port": 0, "reply-window-ms": 5000,
             },
+            "external-client-settings": {"metrics-port": 0, "step-timeout-ms": 60_000},
+            "bus": {"silence-ms": 30_000},
         }
     )  # fmt: skip
+    settings["control-plane-settings"].update({"step-timeout-ms": 60_000})
     referee = Referee()
     async with running_stack(settings, "--demo") as stack, control_plane_api(stack) as api:
         devices = fleet(stack.gateway, referee)

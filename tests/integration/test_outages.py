@@ -60,7 +60,7 @@ async def recovery(stack: Stack, part: str, pid: int) -> None:
         ) from None
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_telemetry_is_back_after_a_kill_of_any_part_that_it_passes() -> None:
     async with running_stack(demo_configuration(), "--demo") as stack:
         await telemetry(stack, START_LIMIT_S)
@@ -104,7 +104,7 @@ async def gateway_and_scripted_server(
             yield stack, server, broker
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_refused_session_is_tried_again_under_another_id(tmp_path: Path) -> None:
     async with gateway_and_scripted_server(tmp_path, refusals=2) as (stack, server, _):
         await server.wait_for_running(START_LIMIT_S)
@@ -112,7 +112,7 @@ async def test_a_refused_session_is_tried_again_under_another_id(tmp_path: Path)
         assert await stack.stop() == 0
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_dropped_session_is_replaced_by_a_new_one(tmp_path: Path) -> None:
     async with gateway_and_scripted_server(tmp_path) as (stack, server, _):
         await server.wait_for_running(START_LIMIT_S)
@@ -123,11 +123,11 @@ async def test_a_dropped_session_is_replaced_by_a_new_one(tmp_path: Path) -> Non
         assert await stack.stop() == 0
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_sigterm_ends_a_gateway_whose_upstream_broker_is_gone(tmp_path: Path) -> None:
     with MosquittoBroker(tmp_path, has_unix=False) as broker:
         assert broker.port is not None
         async with running_stack(configuration(broker.port)) as stack, reporting_device(stack):
             broker.kill()
-            async with asyncio.timeout(10.0):
+            async with asyncio.timeout(RECOVERY_LIMIT_S):
                 assert await stack.stop() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BACK_WITHIN_S = 15.0
+BACK_WITHIN_S = 15.0 * float(os.environ.get("MODULE_GATEWAY_TEST_PATIENCE", "3"))
+"""Devices are back within 15 s; a machine that is busy with other things may scale it."""
 _NAMESPACE = ("unshare", "--net", "--map-root-user")
 
 
@@ -28,7 +30,7 @@ def can_have_a_network_of_its_own() -> bool:
     )
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 @pytest.mark.skipif(find_spec("ray") is None, reason="the extra `ray` is not installed")
 @pytest.mark.skipif(
     not can_have_a_network_of_its_own(), reason="no right to make a network namespace for Ray"

@@ -27,7 +27,7 @@ async def fleet_lab(folder: Path, *words: str) -> asyncio.subprocess.Process:
     )  # fmt: skip
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 async def test_a_running_fleet_is_watched_until_it_ends(tmp_path: Path) -> None:
     (tmp_path / "fleet.toml").write_text(FILE)
     running = await fleet_lab(tmp_path, "fleet", "run", "fleet.toml")

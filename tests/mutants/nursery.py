@@ -1,8 +1,8 @@
 """Runs pytest in forks of a process that has the libraries loaded already: a program, no module.
 
-Standard input holds one JSON request per line, `{"tree": …, "arguments": […], "output": …}`; each
-is answered by one empty line when its run has ended. Nothing of the tree itself is ever
-imported here, so every fork sees the tree that it is told.
+Standard input holds one JSON request per line, `{"tree": …, "arguments": […], "output": …,
+"environ": {…}}`; each is answered by one empty line when its run has ended. Nothing of the tree
+itself is ever imported here, so every fork sees the tree that it is told.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ def run(request: dict[str, object]) -> None:
     import pytest  # noqa: PLC0415  # loaded by then; the module itself needs only the library
 
     tree = str(request["tree"])
+    os.environ.update(request["environ"])
     with open(str(request["output"]), "wb") as output:  # noqa: PTH123
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)

@@ -32,10 +32,13 @@ REPOSITORY: Final = Path(__file__).resolve().parents[2]
 COPIED: Final = ("module_gateway", "fleet_lab", "tests", "examples", "config", "docs")
 """Folders that tests may need. Files beside them are copied too, hidden ones excepted."""
 
-RUN_LIMIT_S: Final = 300.0
+RUN_LIMIT_S: Final = 900.0
+"""Of all named tests together, on a machine that has much else to do."""
 BROKEN_LIMIT_S: Final = 15.0
 """Per test: a broken product often hangs, a whole one answers long before."""
-WHOLE_LIMIT_S: Final = 60.0
+BROKEN_PATIENCE: Final = 0.1
+"""What tests do not wait for when the product is broken: a part of their limits."""
+WHOLE_LIMIT_S: Final = 180.0
 """Per test of the unbroken tree, on a machine that has much else to do."""
 _KEYS: Final = {"name", "file", "find", "replace", "kills"}
 _OUTCOME: Final = re.compile(
@@ -165,8 +168,14 @@ class Nursery:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate()
 
-    def run(self, tree: Path, tests: Iterable[str], limit_s: float = BROKEN_LIMIT_S) -> Outcome:
-        """Run the named tests, each for at most `limit_s`.
+    def run(
+        self,
+        tree: Path,
+        tests: Iterable[str],
+        limit_s: float = BROKEN_LIMIT_S,
+        patience: float = BROKEN_PATIENCE,
+    ) -> Outcome:
+        """Run the named tests, each for at most `limit_s`; `patience` scales limits inside them.
 
         Raises:
             MutantError: the run takes longer than RUN_LIMIT_S.
@@ -178,7 +187,10 @@ class Nursery:
             "-W", "ignore::pytest.PytestAssertRewriteWarning",  # libraries are there already
         ]  # fmt: skip
         output = tree / ".output"
-        request = {"tree": str(tree), "arguments": arguments, "output": str(output)}
+        request = {
+            "tree": str(tree), "arguments": arguments, "output": str(output),
+            "environ": {"MODULE_GATEWAY_TEST_PATIENCE": f"{patience:g}"},
+        }  # fmt: skip
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
@@ -226,7 +238,7 @@ def failing_when_whole(mutants: Sequence[Mutant], tree: Path, nursery: Nursery) 
     tests = {test for mutant in mutants for test in mutant.kills}
     if not tests:
         return ""
-    outcome = nursery.run(tree, tests, WHOLE_LIMIT_S)
+    outcome = nursery.run(tree, tests, WHOLE_LIMIT_S, patience=1.0)
     bad = [
         f"{test}: {', '.join(sorted(outcome.of(test))) or 'did not run'}"
         for test in sorted(tests)

@@ -19,7 +19,7 @@ def test_generated_code_is_current(tmp_path: Path) -> None:
         ],
         cwd=ROOT,
         check=True,
-        timeout=50,
+        timeout=150,
     )
     fresh = {path.name: path.read_text() for path in tmp_path.rglob("*_pb2.py*")}
     present = {path.name: path.read_text() for path in FOLDER.glob("*_pb2.py*")}

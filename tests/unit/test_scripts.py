@@ -14,7 +14,7 @@ SCRIPTS = ["run_all.py", "run_internal_server.py", "run_modules.py", "run_extern
 
 def run(*words: str, python: tuple[str, ...] = (sys.executable,)) -> tuple[int, str, str]:
     done = subprocess.run(
-        [*python, *words], cwd=ROOT, capture_output=True, text=True, timeout=50, check=False
+        [*python, *words], cwd=ROOT, capture_output=True, text=True, timeout=150, check=False
     )
     return done.returncode, done.stdout, done.stderr
 

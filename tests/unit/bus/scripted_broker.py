@@ -100,7 +100,7 @@ async def scripted(path: Path, *scripts: Script) -> AsyncIterator[ScriptedBroker
     finally:
         server.close()
         await server.wait_closed()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await asyncio.gather(*broker.serving)
     assert [] == broker.failures
 

@@ -16,7 +16,7 @@ from module_gateway.runtime.health import Progress
 from module_gateway.runtime.settings import BusSettings
 
 SERVER, HANDLER = int(bus_pb2.INTERNAL_SERVER), int(bus_pb2.MODULE_HANDLER)
-PATIENCE_S = 20.0
+PATIENCE_S = 30.0
 QUIET = BusSettings(heartbeat_ms=60_000, silence_ms=240_000)
 """Heartbeats only when something asks for them."""
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 from structlog.testing import capture_logs
 
 from module_gateway.bus import mqtt
@@ -28,7 +29,7 @@ from tests.unit.bus.scripted_broker import (
     until_it_leaves,
 )
 
-PATIENCE_S = 20.0
+PATIENCE_S = 30.0
 TOPIC = "mg/1/server/1"
 
 
@@ -64,8 +65,8 @@ class Ear:
 
 
 @contextlib.asynccontextmanager
-async def running(bus: MqttBus, *topics: str) -> AsyncIterator[Ear]:
-    ear = Ear()
+async def running(bus: MqttBus, *topics: str, ear: Ear | None = None) -> AsyncIterator[Ear]:
+    ear = ear or Ear()
     task = asyncio.create_task(bus.run(topics or (TOPIC,), ear))
     try:
         yield ear
@@ -223,6 +224,27 @@ async def test_a_broker_that_never_answers_costs_one_timeout_per_attempt(tmp_pat
     bus = bus_at(tmp_path / "bus.sock", connect_timeout_s=0.1)
     async with scripted(tmp_path / "bus.sock", mute, accept_and_serve), running(bus) as ear:
         await ear.until(lambda: ear.kinds == ["up"])
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_process_that_stands_still_when_the_bus_is_up_keeps_it(
+    tmp_path: Path, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    class Slow(Ear):
+        def bus_up(self) -> None:
+            time.sleep(0.5)  # the whole process, beyond the time that an attempt has
+            super().bus_up()
+
+    async def run() -> None:
+        async with scripted(tmp_path / "bus.sock", accept_and_serve):
+            bus = bus_at(tmp_path / "bus.sock", connect_timeout_s=0.4)
+            async with running(bus, ear=Slow()) as ear:
+                await ear.until(lambda: ear.kinds != [])
+                await bus.publish(TOPIC, b"works")
+                assert ear.kinds == ["up"]
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(run())
 
 
 async def test_a_broker_that_does_not_confirm_is_left(tmp_path: Path) -> None:

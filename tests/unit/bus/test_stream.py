@@ -72,7 +72,7 @@ async def echo_through(port: int, tls: ssl.SSLContext, payloads: list[bytes]) ->
         if len(heard) == len(payloads):
             complete.set()
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         plain = await open_socket(BusLocation(None, "127.0.0.1", port))
         stream = await secure(plain, tls, "127.0.0.1")
         connection = MqttConnection(stream, "test", (TOPIC,), lambda: None, on_message)
@@ -122,7 +122,7 @@ async def test_the_last_message_of_a_record_is_not_left_unread(
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=certificates.server_context())
-    async with server, asyncio.timeout(20):
+    async with server, asyncio.timeout(30):
         port = server.sockets[0].getsockname()[1]
         stream = await secure(
             await open_socket(BusLocation(None, "127.0.0.1", port)),
@@ -232,7 +232,7 @@ async def test_sending_that_must_read_first_waits_without_a_busy_loop(tmp_path: 
         client.write(b"\xd0\x00")
         await until_it_leaves(client)
 
-    async with scripted(tmp_path / "s", late), asyncio.timeout(20):
+    async with scripted(tmp_path / "s", late), asyncio.timeout(30):
         secured, stream = await moody(tmp_path / "s")
         connection = MqttConnection(stream, "test", (TOPIC,), lambda: None, lambda *_: None)
         await connection.open(5)
@@ -255,7 +255,7 @@ async def test_receiving_that_must_write_first_goes_on_when_it_can(tmp_path: Pat
         client.write(b"\x30\x12\x00\x0dmg/1/server/1abc")
         await client.reader.read()
 
-    async with scripted(tmp_path / "s", speaking), asyncio.timeout(20):
+    async with scripted(tmp_path / "s", speaking), asyncio.timeout(30):
         secured, stream = await moody(tmp_path / "s")
 
         def wait_once() -> None:

@@ -81,7 +81,7 @@ def test_a_taken_http_port_exits_with_1_and_names_the_setting(tmp_path):
         code = subprocess.run(
             [sys.executable, "-c", PROCESS, *_arguments(tmp_path, *more)],
             capture_output=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
     assert code.returncode == EXIT_FAILED
@@ -106,7 +106,7 @@ async def test_it_announces_its_address_answers_and_stops_on_a_signal(tmp_path):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", PROCESS, *arguments, stderr=subprocess.PIPE
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             async for line in process.stderr:
                 if json.loads(line)["event"] == "ready":
                     break

@@ -37,7 +37,7 @@ async def ask(method="GET", body=b"", chunks=None, allowed=(), hangs=False, **he
         answer.append(message)
 
     guarded = Guard(echo, allowed_hosts=allowed, body_bytes=10)
-    await asyncio.wait_for(guarded(scope, receive, send), 5)
+    await asyncio.wait_for(guarded(scope, receive, send), 30)
     return answer[0]["status"], answer[1]["body"], dict(answer[0]["headers"])
 
 

@@ -60,7 +60,7 @@ class Bench:
         self.published.put_nowait((topic, payload))
 
     async def next(self):
-        topic, payload = await asyncio.wait_for(self.published.get(), 5)
+        topic, payload = await asyncio.wait_for(self.published.get(), 30)
         return None if topic.endswith("_disconnect") else decode_server_message(payload)
 
 
@@ -70,7 +70,7 @@ async def bench(limits: Limits | None = None):
     task = asyncio.create_task(made.vehicle.run())
     yield made
     made.vehicle.post(StopWanted())
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 30)
 
 
 async def test_a_session_is_committed_and_answered():
@@ -141,7 +141,7 @@ async def test_R11_positions_outlive_the_vehicle_object():
     response = await successor.next()
     assert [position.sequence for _, position in response.applied] == [5]
     successor.vehicle.post(StopWanted())
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 30)
 
 
 async def test_room_is_shared_out_within_one_batch():
@@ -156,7 +156,7 @@ async def test_room_is_shared_out_within_one_batch():
     assert isinstance(await made.next(), ConnectResponse)
     assert [(await made.next()).counter for _ in range(2)] == [1, 3]
     made.vehicle.post(StopWanted())
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 30)
 
 
 @pytest.mark.parametrize(("bound", "value"), [("INBOX_MESSAGES", 2), ("INBOX_BYTES", 100)])

@@ -47,7 +47,7 @@ class FakeBroker:
             writer.transport.abort()
         await self._server.wait_closed()
 
-    async def until(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
         async with asyncio.timeout(timeout_s):
             while not condition():
                 self._news.clear()

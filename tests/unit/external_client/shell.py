@@ -57,7 +57,7 @@ class LinkedHandler(Handler):
             body.endpoint, body.epoch = self.index, self.current_epoch
             self.link.send(self.client, message)
 
-    async def until(self, condition, timeout_s: float = 15.0) -> None:
+    async def until(self, condition, timeout_s: float = 30.0) -> None:
         async with asyncio.timeout(timeout_s):
             while not condition():
                 self.news.clear()
@@ -110,11 +110,11 @@ async def running_client(
     handling = loop.create_task(handler.link.run())
     running = loop.create_task(client.run(stop))
     try:
-        await asyncio.wait_for(client.ready(), 10)
+        await asyncio.wait_for(client.ready(), 30)
         yield client, stop, running
     finally:
         stop.set()
-        await asyncio.wait((running,), timeout=10)
+        await asyncio.wait((running,), timeout=30)
         handling.cancel()
         await asyncio.gather(handling, return_exceptions=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,11 +14,12 @@ from module_gateway.protocol.external import Topics
 from tests.unit.external_client import fake_broker
 from tests.unit.external_client.fake_broker import FakeBroker
 from tests.unit.external_client.shell import listening_socket
+from tests.waits import waits_from_now
 
 TOPICS = Topics.of("acme", "van")
 
 
-def target(port: int, keepalive_s: int = 15, connect_timeout_s: float = 5.0) -> Target:
+def target(port: int, keepalive_s: int = 15, connect_timeout_s: float = 30.0) -> Target:
     return Target("127.0.0.1", port, "acme/van", TOPICS, keepalive_s, connect_timeout_s)
 
 
@@ -81,13 +81,15 @@ async def test_refused_subscription_is_an_error() -> None:
                 pass
 
 
-async def test_E16_silent_broker_is_noticed_within_one_and_a_half_keepalives() -> None:
+async def test_E16_silent_broker_is_noticed_within_one_and_a_half_keepalives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with FakeBroker() as broker:
         async with lost_soon(), connect(target(broker.port, keepalive_s=2), None, ignore):
             broker.answers.clear()
-            began = time.monotonic()
-            await asyncio.sleep(10)
-        assert time.monotonic() - began < 3.0
+            waits_s = waits_from_now(monkeypatch)
+            await asyncio.sleep(60)
+        assert 1.0 < sum(waits_s) < 3.0
 
 
 async def test_E16_quiet_but_living_broker_is_kept() -> None:
@@ -100,17 +102,19 @@ async def test_E16_quiet_but_living_broker_is_kept() -> None:
 async def test_lost_connection_cancels_the_body_and_leaves_nothing_behind() -> None:
     async with FakeBroker() as broker, lost_soon(), connect(target(broker.port), None, ignore):
         broker.drop_all()
-        await asyncio.sleep(10)
+        await asyncio.sleep(60)
     names = {task.get_name() for task in asyncio.all_tasks()}
     assert not {each for each in names if each.startswith("upstream")}
 
 
-async def test_case31_teardown_while_a_receive_waits_takes_less_than_a_second() -> None:
+async def test_case31_teardown_while_a_receive_waits_takes_less_than_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with FakeBroker() as broker:
         async with connect(target(broker.port), None, ignore):
             broker.answers.clear()
-            began = time.monotonic()
-        assert time.monotonic() - began < 1.0
+            waits_s = waits_from_now(monkeypatch)
+        assert sum(waits_s) < 1.0
         await broker.until(lambda: broker.closed == 1)
         assert 1 == len(broker.of(fake_broker.DISCONNECT))
 
@@ -132,10 +136,9 @@ async def test_attempt_at_a_mute_peer_ends_in_time_and_can_be_cancelled() -> Non
         stream, _ = await loop.sock_accept(listener)
         stream.close()
         stream, _ = await loop.sock_accept(listener)
-        began = time.monotonic()
         trying.cancel()
-        await asyncio.gather(trying, return_exceptions=True)
-        assert time.monotonic() - began < 1.0
+        async with asyncio.timeout(10):  # a third of the time in which the attempt ends by itself
+            await asyncio.gather(trying, return_exceptions=True)
         stream.close()
     finally:
         listener.close()
@@ -143,11 +146,10 @@ async def test_attempt_at_a_mute_peer_ends_in_time_and_can_be_cancelled() -> Non
 
 async def test_broker_that_hangs_up_before_connack_is_noticed_at_once() -> None:
     async with FakeBroker(refuses=True) as broker:
-        began = time.monotonic()
-        with pytest.raises(BusError):
-            async with connect(target(broker.port), None, ignore):
-                pass
-        assert time.monotonic() - began < 1.0
+        async with asyncio.timeout(10):  # a third of the time in which the attempt ends by itself
+            with pytest.raises(BusError):
+                async with connect(target(broker.port), None, ignore):
+                    pass
 
 
 async def test_nobody_listening_is_an_error() -> None:
@@ -169,7 +171,7 @@ async def test_retained_messages_of_an_earlier_time_are_ignored() -> None:
     ):
         await broker.publish(TOPICS.disconnect, b"", retain=True)
         await broker.publish(TOPICS.to_gateway, b"now")
-        first = await asyncio.wait_for(heard.get(), 5)
+        first = await asyncio.wait_for(heard.get(), 30)
     assert (TOPICS.to_gateway, b"now") == first
 
 
@@ -178,7 +180,7 @@ async def test_unconfirmed_publish_ends_the_connection() -> None:
         broker.answers.discard(fake_broker.PUBLISH)
         async with lost_soon(), connect(target(broker.port, keepalive_s=1), None, ignore) as up:
             up.publish(b"x")
-            await asyncio.sleep(10)
+            await asyncio.sleep(60)
 
 
 async def test_publishes_keep_their_order() -> None:
@@ -199,7 +201,7 @@ async def test_at_most_twenty_publishes_wait_for_their_confirmation() -> None:
                 up.publish(b"%03d" % number)
             with pytest.raises(TimeoutError):
                 await broker.until(lambda: len(broker.of(fake_broker.PUBLISH)) > 20, timeout_s=0.3)
-            assert 20 == len(broker.of(fake_broker.PUBLISH))
+            await broker.until(lambda: len(broker.of(fake_broker.PUBLISH)) == 20)
             broker.answers.add(fake_broker.PUBLISH)
             await broker.confirm_all()
             await broker.until(lambda: len(broker.of(fake_broker.PUBLISH)) == 21)
@@ -213,6 +215,6 @@ async def test_publish_after_the_end_is_lost_without_an_error() -> None:
     ):
         broker.drop_all()
         try:
-            await asyncio.sleep(10)
+            await asyncio.sleep(60)
         finally:
             up.publish(b"too late")

@@ -21,7 +21,7 @@ def experiment(port: int = 1, **more: object) -> Experiment:
         "cars", "car_accessory", 2, f"fleet-protocol://127.0.0.1:{port}",
         Load.constant("20/s each").plan, seed=3,
     )  # fmt: skip
-    plan = {"duration_s": 0.5, "checks": (Check("wrong_device == 0"), Check("answered > 5"))}
+    plan = {"duration_s": 1.0, "checks": (Check("wrong_device == 0"), Check("answered > 5"))}
     return Experiment(Path("x.toml"), "a try", 3, fleets=(fleet,), **{**plan, **more})
 
 
@@ -46,7 +46,7 @@ async def test_the_scenario_ends_a_run_without_duration_and_new_devices_are_know
     steps = (Step(at_s=0.2, action=Scale("cars", 4)),)
     async with gateway() as at:
         plan = experiment(at.port, duration_s=None, scenario=Scenario(steps))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             found = await run_of(plan, tmp_path).run()
     assert [4] == [row.devices for row in found.fleets]
     assert ["scale"] == [span.name for span in found.ribbon]
@@ -59,7 +59,7 @@ async def test_stopped_it_still_gives_its_verdict(tmp_path: Path) -> None:
         while not await run.look():
             await asyncio.sleep(0.01)
         run.stop()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             found = await working
     assert "a try" == found.title
 

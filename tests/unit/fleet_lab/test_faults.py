@@ -38,7 +38,7 @@ async def _change(pid: int) -> int:
     news = asyncio.Event()
     loop.add_signal_handler(signal.SIGCHLD, news.set)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while True:
                 found, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
                 if found:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
+
+import pytest
+
 from module_gateway.bus.address import Address
 from module_gateway.internal_server import events as ev
-from module_gateway.internal_server.connections import PART_SIZE, HandlerPeer
+from module_gateway.internal_server.connections import LEAST_UNANSWERED, PART_SIZE, HandlerPeer
 from module_gateway.internal_server.session import DeviceSession, SessionRules
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.identity import Device
@@ -95,6 +99,92 @@ def test_a_handler_is_saturated_at_its_bound_until_half_is_answered():
     assert not handler.is_saturated
     handler.asked()
     assert handler.is_saturated
-    assert [handler.settled(), handler.settled()] == [False, True]
+    assert [handler.settled(was_slow=False), handler.settled(was_slow=False)] == [False, True]
     assert not handler.is_saturated
     assert handler.unanswered == 2
+
+
+def busy(handler: HandlerPeer, requests: int) -> HandlerPeer:
+    for _ in range(requests):
+        handler.asked()
+    return handler
+
+
+def test_a_slow_answer_halves_what_was_outstanding():
+    handler = busy(peer(bound=5000), 400)
+    handler.settled(was_slow=True)
+    assert handler.limit == 200
+
+
+def test_a_whole_round_of_slow_answers_halves_once():
+    handler = busy(peer(bound=5000), 400)
+    for _ in range(400):
+        handler.settled(was_slow=True)
+    assert handler.limit == 200
+    busy(handler, 200).settled(was_slow=True)
+    assert handler.limit == 100
+
+
+def test_the_slowest_handler_may_still_be_asked_something():
+    handler = peer(bound=5000)
+    for _ in range(20):
+        busy(handler, 1).settled(was_slow=True)
+    assert handler.limit == LEAST_UNANSWERED
+    small = busy(peer(bound=2), 1)
+    small.settled(was_slow=True)
+    assert small.limit == 2
+
+
+def test_answers_in_time_let_the_limit_grow_back_to_its_bound_while_it_is_needed():
+    handler = busy(peer(bound=100), 100)
+    for _ in range(100):
+        handler.settled(was_slow=True)
+    assert handler.limit == 50
+    busy(handler, 10).settled(was_slow=False)
+    assert handler.limit == 50, "nobody asked for more"
+    for _ in range(1000):
+        while not handler.is_saturated:
+            handler.asked()
+        while handler.is_saturated:
+            handler.settled(was_slow=False)
+    assert handler.limit == 100
+
+
+WINDOW_MS = 250
+SLOW_MS = 125
+
+
+def crowd(handler: HandlerPeer, devices: int, served_per_ms: int) -> tuple[int, int]:
+    """Devices that all come at once and again when their window ends, and a handler that serves
+    what it was asked in turn, also for those who left; the milliseconds and requests it takes."""
+    waiting, asked, queue = deque(range(devices)), dict[int, int](), deque[tuple[int, int]]()
+    requests = 0
+    for now in range(10_000):
+        for device in [each for each, at in asked.items() if now - at >= WINDOW_MS]:
+            del asked[device]
+            handler.settled(was_slow=True)
+            waiting.append(device)
+        for _ in range(min(served_per_ms, len(queue))):
+            device, at = queue.popleft()
+            if asked.get(device) == at:
+                del asked[device]
+                handler.settled(was_slow=now - at >= SLOW_MS)
+        while waiting and not handler.is_saturated:
+            asked[waiting[0]] = now
+            queue.append((waiting.popleft(), now))
+            handler.asked()
+            requests += 1
+        if not waiting and not asked:
+            return now, requests
+    return 10_000, requests
+
+
+@pytest.mark.parametrize("served_per_ms", [1, 2, 3])
+def test_a_thousand_devices_at_once_are_served_without_a_storm(served_per_ms: int):
+    took_ms, requests = crowd(peer(bound=5000), 1000, served_per_ms)
+    assert took_ms < 5 * 1000 / served_per_ms
+    assert requests < 4000
+
+
+def test_a_crowd_that_can_be_served_in_time_is_asked_about_at_once():
+    assert crowd(peer(bound=5000), 1000, 10) == (100, 1000)

@@ -37,8 +37,8 @@ async def test_case08_half_a_header_closes_one_socket_only():
 
 async def test_I15_a_connection_that_never_connects_is_closed():
     async with site(settings_for_tests(connect_deadline_ms=80)) as here:
-        client = await here.open()
         before = closed_so_far(Reason.CONNECT_DEADLINE)
+        client = await here.open()
         assert await client.rest() == b""
         assert closed_so_far(Reason.CONNECT_DEADLINE) == before + 1
         assert here.handler.ended() == []
@@ -52,10 +52,10 @@ async def test_I16_a_device_without_any_status_is_closed_as_inactive():
 
 
 async def test_a_device_that_sends_statuses_is_not_inactive():
-    async with site(settings_for_tests(inactivity_ms=150)) as here:
+    async with site(settings_for_tests(inactivity_ms=1000)) as here:
         client = await here.connected()
         began = time.monotonic()
-        while time.monotonic() - began < 0.4:
+        while time.monotonic() - began < 1.5:
             await client.exchange(b"alive")
         assert here.handler.ended() == []
 
@@ -86,7 +86,7 @@ async def test_beyond_the_receive_budget_the_largest_goes():
 
 
 async def test_R3_after_a_standstill_what_arrived_in_time_is_read_first():
-    async with site() as here:
+    async with site(settings_for_tests(reply_window_ms=250)) as here:
         here.handler.reply = lambda _request: None
         client = await here.connected()
         client.send(encode_status(BUTTON, b"x"))

@@ -81,3 +81,15 @@ def test_lives_are_not_remembered_without_bound():
         routes.announce(handler(boot_id), serving(1000))
         routes.forget(handler(boot_id))
     assert len(routes._ranks) == REMEMBERED_LIVES
+
+
+def test_the_owners_are_those_whose_claims_win_somewhere():
+    routes = Routes()
+    assert routes.owners == frozenset()
+    routes.announce(handler(1), serving(1000))
+    routes.announce(handler(2), serving(1000, 1))
+    assert routes.owners == {handler(1), handler(2)}
+    routes.announce(handler(3), serving(1000))
+    assert routes.owners == {handler(3)}
+    routes.forget(handler(3))
+    assert routes.owners == {handler(1), handler(2)}

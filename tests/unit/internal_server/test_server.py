@@ -6,7 +6,6 @@ import asyncio
 import os
 import resource
 import socket
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -186,16 +185,14 @@ async def test_a_stop_lets_a_reply_in_flight_out_and_says_goodbye():
 
 
 async def test_a_stop_does_not_wait_for_a_silent_handler_beyond_the_window():
-    async with site() as here:
+    async with site(settings_for_tests(inactivity_ms=600_000)) as here:
         here.handler.reply = lambda _request: None
         client = await here.connected()
         client.send(encode_status(BUTTON, b"x"))
         await here.handler.hear("status_request")
-        began = time.monotonic()
         here.stop.set()
         async with asyncio.timeout(LIMIT_S):
             await here.run
-        assert time.monotonic() - began < 1.0
 
 
 async def test_comm_error_answers_minus_one():

@@ -458,6 +458,13 @@ def test_held_frames_wait_without_any_deadline_of_their_own():
     assert session.wants_bytes
 
 
+def test_a_newcomer_that_is_held_too_long_is_not_blamed():
+    session = accepted()
+    step(session, ev.FramesHeld(), ev.BytesReceived(CONNECT))
+    (effect,) = step(session, ev.DeadlineChecked(), now=session.deadline)
+    assert effect == closed(Reason.QUEUE_FULL, bus_pb2.REFUSED)
+
+
 def test_what_is_sent_ahead_is_bounded_while_an_answer_is_outstanding():
     session = awaiting()
     step(session, ev.BytesReceived(bytes(PIPELINE_SIZE_BYTES - 1)))

@@ -30,7 +30,7 @@ from tests.stores import FailingStore
 from tests.unit.module_handler import rig as speak
 
 NUMBER = speak.MODULE
-LIMIT_S = 10.0
+LIMIT_S = 30.0
 PRESSED, RELEASED = b'{"pressed": true}', b'{"pressed": false}'
 LIT, DARK = b'{"lit_up": true}', b'{"lit_up": false}'
 A = Device.of(NUMBER, 0, "a")

@@ -28,7 +28,7 @@ def test_written_test_passes(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=150,
     )
     assert run.returncode == 0, run.stdout
     assert "11 passed" in run.stdout

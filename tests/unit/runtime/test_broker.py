@@ -174,7 +174,7 @@ async def test_mosquitto_takes_the_configuration_and_replaces_a_stale_socket(
         stale.bind(str(tmp_path / "bus.sock"))
     child = await asyncio.create_subprocess_exec(*plan.command, stdout=subprocess.DEVNULL)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while not await answers(plan.location):
                 assert child.returncode is None
     finally:

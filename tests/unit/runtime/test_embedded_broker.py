@@ -21,7 +21,7 @@ async def test_a_message_goes_through_and_sigterm_ends_it() -> None:
         stderr=subprocess.PIPE,
     )
     assert process.stderr is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         said = await process.stderr.readline()
         async with aiomqtt.Client("127.0.0.1", port) as client:
             await client.subscribe("a/b", qos=1)
@@ -43,7 +43,7 @@ def test_F4_a_port_in_use_is_an_error(capsys: pytest.CaptureFixture[str]) -> Non
             [sys.executable, "-m", "module_gateway.runtime.embedded_broker", "--port", str(port)],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
 

@@ -16,7 +16,7 @@ from module_gateway.runtime.metrics import MAX_REQUESTS, page, serve_metrics
 async def ask(port: int, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         answer = await reader.read()
     writer.close()
     return answer

@@ -52,7 +52,7 @@ class Process:
         assert self.child.stderr is not None
         for line in self.child.stderr:
             self.lines.append(json.loads(line) if line.startswith("{") else {"event": line})
-        return self.child.wait(timeout=20)
+        return self.child.wait(timeout=60)
 
     def events(self, level: str) -> list[str]:
         return [line["event"] for line in self.lines if line.get("level") == level]

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,16 +66,16 @@ class Gateway:
         self._lines.put(None)
 
     def until(self, text: str) -> str:
-        while (line := self._lines.get(timeout=40)) is not None:
+        while (line := self._lines.get(timeout=120)) is not None:
             self.output.append(line)
             if text in line:
                 return line
         raise AssertionError("\n".join(self.output))
 
     def end(self) -> int:
-        while (line := self._lines.get(timeout=40)) is not None:
+        while (line := self._lines.get(timeout=120)) is not None:
             self.output.append(line)
-        return self.child.wait(timeout=20)
+        return self.child.wait(timeout=60)
 
 
 @contextmanager
@@ -85,11 +86,11 @@ def gateway(*words: str, script: tuple[str, ...] = ("run_all.py",)) -> Iterator[
     finally:
         started.child.terminate()
         try:
-            started.child.wait(timeout=30)
+            started.child.wait(timeout=60)
         except subprocess.TimeoutExpired:
             started.child.kill()
             started.child.wait()
-        started._reader.join(5)
+        started._reader.join(60)
         assert started.child.stdout is not None
         started.child.stdout.close()
 
@@ -157,14 +158,14 @@ def test_F4_a_device_port_in_use_ends_all_with_nonzero_before_anything_starts(
 
 
 def test_a_port_that_is_given_up_in_time_is_waited_for(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = default_settings()
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         settings = with_port(settings, other.getsockname()[1])
-        threading.Timer(0.1, other.close).start()
+        monkeypatch.setattr(time, "sleep", lambda _pause_s: other.close())
         ours = {
             name: getattr(settings, name).model_copy(update={"metrics_port": 0})
             for name in (f"{process}_settings" for process in PROCESSES)
@@ -206,7 +207,7 @@ def test_a_killed_supervisor_leaves_nothing_running(tmp_path: Path) -> None:
         notes = [json.loads(note.read_text()) for note in (state / "run").iterdir()]
         processes = [os.pidfd_open(note["pid"]) for note in notes]
         it.child.kill()
-        ended = [bool(select.select([process], [], [], 20)[0]) for process in processes]
+        ended = [bool(select.select([process], [], [], 60)[0]) for process in processes]
         for process in processes:
             os.close(process)
 

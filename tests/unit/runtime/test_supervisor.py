@@ -21,7 +21,7 @@ from module_gateway.runtime.supervisor import Component, Policy, Supervisor
 from module_gateway.runtime.terminal import Terminal
 
 QUICK = Policy(
-    backoff_min_s=0.01, backoff_max_s=0.02, attempts=3, ready_poll_s=0.005, stop_limit_s=5.0
+    backoff_min_s=0.01, backoff_max_s=0.02, attempts=3, ready_poll_s=0.005, stop_limit_s=60.0
 )
 WAIT = "import signal; signal.pause()"
 SLOW_GOODBYE = (
@@ -59,7 +59,7 @@ class Run:
         self.task = asyncio.create_task(self.supervisor.run(self.stop, self.ready.set))
 
     async def end(self) -> int:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             code = await self.task
         self.terminal.close()
         return code
@@ -81,7 +81,7 @@ async def run(*components: Component, policy: Policy = QUICK) -> AsyncIterator[R
 
 async def appears(path: Path, lines: int = 1) -> list[str]:
     """What processes wrote to `path`, once it is so many lines."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while not path.exists() or len(path.read_text().splitlines()) < lines:
             await asyncio.sleep(0.005)
     return path.read_text().splitlines()
@@ -115,7 +115,7 @@ async def test_a_component_starts_after_those_it_needs(tmp_path: Path) -> None:
 
 async def test_output_is_prefixed_line_by_line() -> None:
     async with run(component("talker", SLOW_GOODBYE, ready=at_once)) as it:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while "talker │ up" not in it.output:
                 await asyncio.sleep(0.005)
         it.stop.set()
@@ -166,7 +166,7 @@ async def test_a_component_that_ends_says_how_and_why_in_the_line_about_it() -> 
 async def test_lines_that_say_nothing_are_not_shown() -> None:
     code = "print('noise', flush=True); print('up', flush=True)\n" + WAIT
     async with run(component("broker", code, unshown=frozenset({"noise"}))) as it:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while "broker │ up" not in it.output:
                 await asyncio.sleep(0.005)
 
@@ -263,7 +263,7 @@ async def test_components_stop_in_the_order_of_their_ranks() -> None:
     ranks = {"device": 0, "server": 1, "client": 2, "broker": 5}
     parts = [component(name, SLOW_GOODBYE, stop_rank=rank) for name, rank in ranks.items()]
     async with run(*reversed(parts)) as it:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while sum(line.endswith("up") for line in it.output) < len(ranks):
                 await asyncio.sleep(0.005)
         it.stop.set()
@@ -276,7 +276,7 @@ async def test_what_does_not_stop_is_killed_and_named() -> None:
     deaf = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\n"
     policy = replace(QUICK, stop_limit_s=0.05)
     it = Run(component("deaf", deaf + "while True: signal.pause()"), policy=policy)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while not it.output:
             await asyncio.sleep(0.005)
     it.stop.set()
@@ -302,7 +302,7 @@ async def test_stopping_while_a_component_waits_for_its_next_start_is_quick() ->
     policy = replace(QUICK, backoff_min_s=60.0, attempts=99)
     with capture_logs() as logs:
         it = Run(component("crasher", "raise SystemExit(1)", ready=never), policy=policy)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while not [line for line in logs if line["event"] == "component_died"]:
                 await asyncio.sleep(0.005)
         it.stop.set()

@@ -101,7 +101,7 @@ def test_endless_body_is_left_inside_an_event_loop(
             with pytest.raises(ModuleHung), limit():
                 body()
             # The loop still has its timers and its wake-ups.
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await asyncio.sleep(0.001)
                 await loop.run_in_executor(None, time.sleep, 0)
 
@@ -149,7 +149,7 @@ def test_timer_that_ran_out_meanwhile_fires_afterwards(no_timer: None) -> None:
     limit = TimeLimit(LIMIT_S)
     with pytest.raises(ModuleHung), limit():
         spin()
-    assert rung.wait(5)
+    assert rung.wait(30)
 
 
 def test_inner_limit_ends_the_inner_body_only(no_timer: None) -> None:
@@ -239,7 +239,7 @@ def test_outside_of_the_main_thread_there_is_no_limit_and_one_warning() -> None:
     with capture_logs() as lines:
         thread = threading.Thread(target=work)
         thread.start()
-        thread.join(10)
+        thread.join(30)
     assert finished == [0, 1, 2]
     assert [line["event"] for line in lines] == ["time_limit_absent"]
 

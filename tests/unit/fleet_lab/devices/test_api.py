@@ -222,7 +222,7 @@ async def test_async_methods_run_as_tasks_and_do_not_overlap_themselves() -> Non
     device.due("tick")
     assert device.runs == 1
     release.set()
-    await asyncio.wait_for(told.wait(), 5)
+    await asyncio.wait_for(told.wait(), 30)
     assert device.last_error == "RuntimeError: late"
     await asyncio.sleep(0)
     device.due("tick")

@@ -33,6 +33,8 @@ class Worker:
         self.is_silent = False
         self.error: LabError | None = None
         self.has_ended = False
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def request(self, what: str, fields: Mapping[str, Any]) -> Frame:
         self.asked.append((what, fields))
@@ -42,7 +44,9 @@ class Worker:
             raise WorkerLostError("it died")
         if self.error is not None:
             raise self.error
-        return await self.service.request(what, fields)
+        answer = await self.service.request(what, fields)
+        await self.answers.wait()
+        return answer
 
     async def kill(self) -> None:
         self.is_dead = True
@@ -136,10 +140,28 @@ async def test_a_revived_worker_gets_its_devices_when_it_was_the_only_one(tmp_pa
     await rig.fleet.stop()
 
 
+async def test_records_that_are_on_their_way_at_the_end_are_not_lost(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, size=2, workers=1)
+    await rig.fleet.start()
+    (worker,) = rig.placer.workers
+    await rig.recorder.saw("answered", 4)
+    worker.answers.clear()
+    taken = len(worker.fields_of("take"))
+    while len(worker.fields_of("take")) == taken:  # asked, and not answered yet
+        await asyncio.sleep(0)
+    stopping = asyncio.create_task(rig.fleet.stop())
+    while not worker.fields_of("stop"):
+        await asyncio.sleep(0)
+    worker.answers.set()
+    await stopping
+    sent = rig.recorder.named("sent")
+    assert rig.fleet.counts()["sent"] == len(set(sent)) == len(sent)
+
+
 async def test_a_silent_worker_is_as_good_as_dead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SILENCE_S", 0.3)
+    monkeypatch.setattr(module, "SILENCE_S", 2.0)
     rig = Rig(tmp_path)
     await rig.fleet.start()
     rig.placer.workers[1].is_silent = True

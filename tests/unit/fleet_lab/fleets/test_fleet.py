@@ -56,9 +56,10 @@ def test_a_fleet_in_a_script(sink: str, workers: int) -> None:
         lamps.scale(4)
         lamps.send("lamps/4", "on")
         assert lamps.telemetry("lamps/4")["state"]["is_on"]
-        while lamps.ps()["answered"] < 8:
-            lamps.wait(0.02)
         row = lamps.ps()
+        while row["answered"] < 8 or row["connected"] < 4:
+            lamps.wait(0.02)
+            row = lamps.ps()
     assert ("lamps", 4, 4) == (row["name"], row["size"], row["connected"])
     assert 4 == sum(place["devices"] for place in row["places"])
 

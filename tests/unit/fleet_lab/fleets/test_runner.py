@@ -100,7 +100,7 @@ async def test_an_error_in_a_periodic_method_never_stops_it() -> None:
     enough = asyncio.Event()
     rig = Rig(Clumsy("cars/5", Stream(1)))
     await rig.sink.open(rig.runner)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await enough.wait()
     assert rig.runner.device.errors >= 2
     await rig.runner.end()
@@ -120,9 +120,9 @@ async def test_a_periodic_method_that_was_held_up_does_not_run_for_every_missed_
     enough = asyncio.Event()
     rig = Rig(Ticking("cars/5", Stream(1)))
     await rig.sink.open(rig.runner)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await enough.wait()
-    assert 2 == rig.runner.device.ticks
+    assert rig.runner.device.ticks < 6  # of the eleven that the clock would have had
     await rig.runner.end()
 
 

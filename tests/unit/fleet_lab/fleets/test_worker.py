@@ -47,7 +47,7 @@ async def test_it_says_its_name_answers_by_number_and_ends_with_the_connection(
     broken, _ = await parent.ask(9, "start")
     assert "KeyError" in broken["error"], "a bad request ends no worker"
     parent.writer.close()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         assert (b"", 0) == ((await process.communicate())[1], process.returncode)
     server.close()
 

@@ -10,7 +10,14 @@ from fleet_lab.ledger.checks import Check, facts_of, judge_all
 from fleet_lab.ledger.ledger import Enlisted, Ledger
 from fleet_lab.ledger.tap import TapDecoder
 from fleet_lab.ledger.verdict import Verdict
-from tests.lab_gateways import CAR_ACCESSORY, Lie, LyingGateway, fake_devices, play
+from tests.lab_gateways import (
+    CAR_ACCESSORY,
+    Lie,
+    LyingGateway,
+    SteppingClock,
+    fake_devices,
+    play,
+)
 
 CHECKS = [
     Check(f"{word} == 0")
@@ -40,18 +47,19 @@ CONTROLS = {
 async def run(
     lie: Lie, module: int = CAR_ACCESSORY, *, has_positions: bool = True
 ) -> tuple[Ledger, Verdict]:
-    ledger = Ledger(asyncio.get_running_loop().time(), is_tapped=True)
+    clock = SteppingClock(asyncio.get_running_loop().time())
+    ledger = Ledger(clock(), is_tapped=True)
     devices = fake_devices(module=module)
     recorder = ledger.enlist("fakes", [Enlisted(d.identity.role, d.identity) for d in devices])
     decoder = TapDecoder()
-    clock = asyncio.get_running_loop().time
 
     def emit(topic: str, payload: bytes) -> None:
         event = decoder.decode(topic, payload, clock())
         if event is not None:
             ledger.upstream(event)
 
-    await play(LyingGateway(lie, emit, has_positions=has_positions), devices, recorder)
+    gateway = LyingGateway(lie, emit, has_positions=has_positions, clock=clock)
+    await play(gateway, devices, recorder)
     ledger.flush()
     assert decoder.undecodable == 0
     return ledger, ledger.verdict()

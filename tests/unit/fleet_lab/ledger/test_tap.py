@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
+import aiomqtt
 import pytest
 
 from fleet_lab.ledger.events import Accepted, Acknowledged, Opened, Upstream
-from fleet_lab.ledger.tap import TapDecoder
+from fleet_lab.ledger.tap import MqttTap, TapDecoder
 from module_gateway.protocol.external import (
     Command,
     CommandResponse,
@@ -74,3 +76,16 @@ def test_what_cannot_be_decoded_is_counted_and_has_no_effect(topic, payload):
     decoder = TapDecoder()
     assert decoder.decode(topic, payload, 5.0) is None
     assert decoder.undecodable == 1
+
+
+async def test_a_tap_ends_although_its_library_answers_with_an_error():
+    class Stubborn(MqttTap):
+        async def _listen(self, ready):
+            ready.set_result(None)
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise aiomqtt.MqttError("disconnected") from None
+
+    async with asyncio.timeout(30), Stubborn("127.0.0.1", 1, lambda event: None).running():
+        pass

@@ -187,7 +187,7 @@ class _Client(Inner):
         self.arrived.clear()
         started_s = self.loop.time()
         self.transport.write(payload)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await self.arrived.wait()
         return self.loop.time() - started_s
 
@@ -202,7 +202,7 @@ def _loops() -> list[Any]:
 
 async def _connect(link: Link, port: int, client: Inner) -> None:
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         await loop.create_connection(link.wrap(lambda: client), "127.0.0.1", port)
 
 
@@ -245,7 +245,7 @@ def test_a_cut_holds_and_heals_over_real_sockets(loop_factory: Any) -> None:
             await asked
             assert bytes(client.received) == b"a" + b"b" * 300_000
             client.transport.close()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 assert [await events.get() for _ in range(2)] == ["made", "end of file"]
 
     _run(loop_factory, run())
@@ -257,7 +257,7 @@ def test_a_reset_is_a_reset_on_both_sides(loop_factory: Any) -> None:
         async with _echo_server() as (port, events):
             link, client = Link(Conditions(reset_every_s=0.1), Random(1)), _Client()
             await _connect(link, port, client)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 assert isinstance(await client.lost, ConnectionResetError)
                 assert [await events.get() for _ in range(2)] == ["made", "reset"]
 

@@ -44,7 +44,7 @@ class RecordingPort:
         """What was said under this name, without the name."""
         return [said[1:] for said in self.said if said[0] == name]
 
-    async def saw(self, name: str, count: int = 1, timeout_s: float = 10.0) -> list[Said]:
+    async def saw(self, name: str, count: int = 1, timeout_s: float = 30.0) -> list[Said]:
         """Wait until it was said so often."""
         async with asyncio.timeout(timeout_s):
             while len(self.all(name)) < count:

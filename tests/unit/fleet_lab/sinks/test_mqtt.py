@@ -25,7 +25,7 @@ async def test_each_device_has_its_topic_and_hears_only_its_own_commands(tmp_pat
                 sink.publish(1, port.device.id.encode())
                 await port.saw("answered")
             seen = []
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 async for message in watcher.messages:
                     seen.append((str(message.topic), message.payload))
                     if len(seen) == 2:

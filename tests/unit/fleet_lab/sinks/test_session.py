@@ -92,6 +92,22 @@ async def test_attempts_that_fail_are_told_once() -> None:
     await sink.close()
 
 
+async def test_closing_ends_it_although_its_library_answers_with_an_error() -> None:
+    class Stubborn(SessionSink):
+        async def _live(self, port: DevicePort) -> None:
+            self._stands(port)
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise LostError("gone") from None
+
+    port, sink = RecordingPort(), Stubborn(SinkUrl("test:", "test"))
+    await sink.open(port)
+    async with asyncio.timeout(30):
+        await sink.close()
+    assert port.said == [("connected",)]
+
+
 async def test_the_first_work_that_ends_ends_the_others() -> None:
     ended = []
 
