@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from importlib import import_module
@@ -28,7 +30,7 @@ from module_gateway.runtime.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
     "README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/lab.md", "docs/migrate.md",
-    "docs/operate.md",
+    "docs/operate.md", "docs/reliability.md",
 )  # fmt: skip
 MARKS = {
     "sh", "sh run", "python", "python run", "python test", "json config", "json entry",
@@ -108,7 +110,7 @@ def programs() -> set[str]:
 def test_only_programs_that_are_checked_here_are_called() -> None:
     assert programs() <= {
         "make", "curl", "python", "python3", "fleet-lab", "module-gateway", "docker",
-        "install", "systemctl",
+        "install", "systemctl", "pytest",
     }  # fmt: skip
 
 
@@ -152,6 +154,9 @@ def test_commands_and_flags_of_module_gateway_exist(words: list[str]) -> None:
     "words", [w for w in COMMANDS if Path(w[0]).name.startswith("python")], ids=" ".join
 )
 def test_scripts_and_their_flags_exist(words: list[str]) -> None:
+    if words[1] == "-m":
+        assert accepts_with_help(words[2:])
+        return
     script = ROOT / words[1]
     assert script.is_file()
     if script.name.startswith("run_"):
@@ -159,6 +164,26 @@ def test_scripts_and_their_flags_exist(words: list[str]) -> None:
         assert line is not None
         module = import_module(line[1])
         assert accepts(module.main, words[2:])
+
+
+def accepts_with_help(words: list[str]) -> bool:
+    command = [sys.executable, "-m", *words, "--help"]
+    return subprocess.run(command, cwd=ROOT, check=False, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "words", [w for w in COMMANDS if Path(w[0]).name == "pytest"], ids=" ".join
+)
+def test_tests_that_are_named_exist(words: list[str]) -> None:
+    places = [word for word in words[1:] if word.startswith("tests/")]
+    assert places
+    assert all((ROOT / place).exists() for place in places)
+    names = [word for word in words if word.startswith("test_")]
+    for name in " ".join(names).split(" or "):
+        found = [
+            f for place in places for f in (ROOT / place).rglob("*.py") if name in f.read_text()
+        ]
+        assert found, name
 
 
 @pytest.mark.parametrize("words", [w for w in COMMANDS if w[0] == "docker"], ids=" ".join)
