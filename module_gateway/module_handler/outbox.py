@@ -303,7 +303,8 @@ class Outbox:
     def trim(self, identity: Identity, sequence: int, first_sequence: int = 0) -> bool:
         """Forget the entries `first_sequence` … `sequence` of an identity; whether it had any."""
         log = self._logs.get(identity)
-        if log is None or log.is_done(first_sequence, sequence):
+        sequence = min(sequence, self._last_sequence)  # nobody has what is not made yet
+        if log is None or sequence < first_sequence or log.is_done(first_sequence, sequence):
             return False
         entries, size_bytes = log.entries, log.size_bytes
         if first_sequence <= log.trimmed_to + 1:

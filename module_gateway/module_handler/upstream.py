@@ -242,6 +242,7 @@ class Upstream:
         self, identity: Identity, first_sequence: int, sequence: int, turn: Turn
     ) -> None:
         """The control plane has an identity's entries between two numbers, both included."""
+        sequence = min(sequence, self.outbox.last_sequence)
         if self.outbox.trim(identity, sequence, first_sequence):
             turn.changes.append(EntriesTrimmed(identity, sequence, first_sequence))
             self._compactor.trimmed(identity)

@@ -127,6 +127,14 @@ def test_a_stretch_is_acknowledged_before_what_is_older() -> None:
     assert [] == list(made.identities())
 
 
+def test_what_is_not_made_yet_cannot_be_acknowledged() -> None:
+    made = outbox()
+    (old,) = put(made, A, b"1")
+    assert not made.trim(A.identity, 2, first_sequence=2)
+    (new,) = put(made, A, b"2")
+    assert [1, 2] == present(made, old, new)
+
+
 def test_a_stretch_of_another_module_is_not_sealed() -> None:
     made = outbox(entries=100_000)
     put(made, A, b"1")
