@@ -69,7 +69,7 @@ class Vandal:
     async def commit(self, fault: Fault) -> None:
         """Wait, then do it."""
         await asyncio.sleep(fault.pause_s)
-        pid = await self._pid(fault.part)
+        pid = await self.pid_of(fault.part)
         if fault.standstill_s:
             os.kill(pid, signal.SIGSTOP)
             await asyncio.sleep(fault.standstill_s)
@@ -87,9 +87,9 @@ class Vandal:
     async def all_back(self) -> None:
         """Wait until whatever was killed runs again."""
         for part in PARTS:
-            await self._pid(part)
+            await self.pid_of(part)
 
-    async def _pid(self, part: str) -> int:
+    async def pid_of(self, part: str) -> int:
         """Of the present life of this part, which its supervisor has started."""
         async with asyncio.timeout(START_LIMIT_S):
             while True:
