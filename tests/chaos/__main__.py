@@ -1,7 +1,8 @@
 """`python -m tests.chaos --minutes 20` kills processes at random; `--rows K2,K4` chooses rows.
 
 Prints the seed first, then a report in words and one line of JSON; ends with 1 when a promise was
-broken. `--list` tells every row of the matrix with its tests.
+broken. `--list` tells every row of the matrix with its tests. Rows N1 and D5 are large: `--scale
+0.02` gives them a fiftieth of their statuses, `--mode replay` one of their two modes.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Any
 
-from tests.chaos import kills
+from tests.chaos import deep_backlog, kills, outage
 from tests.chaos.faults import BROKER, HANDLER, PARTS
+from tests.chaos.late_control_plane import MODES
 
 ROWS = Path(__file__).with_name("rows.toml")
 KILL_ROWS = {
@@ -27,6 +29,8 @@ KILL_ROWS = {
     "K4": (BROKER,),
     "K6": PARTS,
 }
+
+BACKLOG_ROWS = {"N1": outage.run, "D5": deep_backlog.run}
 
 
 def rows() -> dict[str, dict[str, Any]]:
@@ -73,6 +77,24 @@ def run_kills(row: str, options: argparse.Namespace) -> bool:
     return tell(row, verdict)
 
 
+def run_backlog(row: str, options: argparse.Namespace) -> bool:
+    """One of the rows with a large backlog, in each mode that is asked for."""
+    is_kept = True
+    for mode in MODES if options.mode == "both" else (options.mode,):
+        found = asyncio.run(BACKLOG_ROWS[row](mode, options.scale))
+        print("\n".join(found.lines()))
+        print(json.dumps(found.as_json()), flush=True)
+        is_kept &= not found.failures
+    return is_kept
+
+
+def run_row(row: str, options: argparse.Namespace) -> bool:
+    """Any row; whether it kept every promise."""
+    if row in KILL_ROWS:
+        return run_kills(row, options)
+    return run_backlog(row, options) if row in BACKLOG_ROWS else run_tests(row)
+
+
 def run_tests(row: str) -> bool:
     """A row that tests show."""
     tests = rows()[row]["tests"]
@@ -89,6 +111,8 @@ def main() -> int:
     parser.add_argument("--devices", type=int, default=200)
     parser.add_argument("--kills", type=int, default=20, help="of rows K1 to K4")
     parser.add_argument("--drain", type=float, default=90.0, help="seconds to wait at the end")
+    parser.add_argument("--scale", type=float, default=1.0, help="of rows N1 and D5")
+    parser.add_argument("--mode", choices=(*MODES, "both"), default="both", help="likewise")
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6))
     parser.add_argument("--list", action="store_true", help="tell the rows, run nothing")
     options = parser.parse_args()
@@ -102,9 +126,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no such row: {', '.join(unknown)}; --list tells them")
     print(f"seed {options.seed}", flush=True)
-    results = {
-        row: run_kills(row, options) if row in KILL_ROWS else run_tests(row) for row in chosen
-    }
+    results = {row: run_row(row, options) for row in chosen}
     return 0 if all(results.values()) else 1
 
 
