@@ -53,6 +53,12 @@ class Clients:
             "session_phase": self._session_phase,
         }
 
+    def send_snapshots(self, turn: Turn) -> None:
+        """Answer who asked for a snapshot, behind the deliveries. Ends a turn."""
+        for lease, request in self._upstream.take_snapshots_due():
+            registered = self._devices.registered(lease.modules)
+            self._upstream.send_snapshot(lease, request, registered, turn)
+
     def _lease(self, sender: Address, message: bus_pb2.Message, turn: Turn) -> None:
         lease = self._upstream.grant(sender, message.lease, turn)
         if lease is None:
@@ -80,8 +86,7 @@ class Clients:
         request = message.snapshot_request
         lease = self._upstream.current(sender, request.endpoint, request.epoch, turn)
         if lease is not None:
-            registered = self._devices.registered(lease.modules)
-            self._upstream.send_snapshot(lease, request.request, registered, turn)
+            lease.asked_snapshot = request.request
 
     def _session_phase(self, sender: Address, message: bus_pb2.Message, turn: Turn) -> None:
         phase = message.session_phase

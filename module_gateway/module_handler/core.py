@@ -123,11 +123,11 @@ class Core:
         self._devices = Devices(modules, limits.devices, self._upstream)
         owed = self._upstream.outbox.identities
         self._connections = Connections(limits.connections, modules, self._devices, owed)
-        clients = Clients(self._upstream, self._devices, self._connections.holder)
+        self._clients = Clients(self._upstream, self._devices, self._connections.holder)
         desk = BufferDesk(self._upstream, modules, self._devices.is_registered, store_id)
         self._readers: Final = {
             SERVER: self._connections.readers,
-            CLIENT: clients.readers,
+            CLIENT: self._clients.readers,
             TOOL: desk.readers,
         }
         self._stored: dict[Identity, _Lasting] = {}
@@ -191,6 +191,7 @@ class Core:
             self._devices.expire(turn)
             self._upstream.expire(turn)
         self._upstream.deliver(turn)
+        self._clients.send_snapshots(turn)
         self._store_touched(turn)
         return turn
 

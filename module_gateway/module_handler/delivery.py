@@ -37,6 +37,7 @@ class Lease:
         exposed_to: entries up to this number may have reached the control plane.
         held_to: entries with replay up to this number may wait at the client, which sends them
             one by one: a fold of them would count them twice.
+        asked_snapshot: the client's last request for a snapshot that is not answered; 0: none.
         cut: while live and replayed entries are delivered beside each other, the last number
             that REPLAYED carries.
     """
@@ -59,6 +60,7 @@ class Lease:
         self.is_exposed = False
         self.exposed_to = 0
         self.held_to = 0
+        self.asked_snapshot = 0
         self.cut: int | None = None
         self._replayed_modules: Final = modules & replayed
 
@@ -100,6 +102,7 @@ class Lease:
     def suspend(self) -> None:
         """The client is silent. What is exposed stays so: its session may live on."""
         self.is_suspended = True
+        self.asked_snapshot = 0
         for stream in self._streams:
             stream.stop()
 
@@ -120,6 +123,7 @@ class Lease:
 
     def _begin(self, outbox: Outbox) -> None:
         self.is_suspended = False
+        self.asked_snapshot = 0
         self.cut = None
         self._live.stop()
         self._folded.start(outbox)
@@ -178,6 +182,10 @@ class Lease:
         if not (carrier.is_idle and self._folded.is_idle):
             return None
         return self._folded.mark(device, status)
+
+    def is_snapshot_due(self) -> bool:
+        """A snapshot was asked for, and everything that it must not overtake is handed out."""
+        return self.asked_snapshot != 0 and self._folded.is_exhausted
 
     def next_reads(self) -> list[StreamQuery]:
         """What the store is to be asked now."""

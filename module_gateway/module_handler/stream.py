@@ -103,6 +103,11 @@ class Stream:
         return self._is_flowing and self._is_open and not (self._waits or self._is_behind)
 
     @property
+    def is_exhausted(self) -> bool:
+        """Everything was handed out that the window lets through."""
+        return not self._is_open or not (self._waits or self._is_behind)
+
+    @property
     def _waits(self) -> bool:
         return bool(self._page or self._tail)
 

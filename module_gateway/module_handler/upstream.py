@@ -220,17 +220,23 @@ class Upstream:
     def send_snapshot(
         self, lease: Lease, request: int, registered: Iterable[tuple[Device, bytes]], turn: Turn
     ) -> None:
-        """All registered devices of the lease's modules.
-
-        With request 0 it comes before the first delivery, otherwise behind everything that was
-        published until now (as far as the window allows).
-        """
+        """All registered devices of the lease's modules; request 0 belongs to the lease itself."""
         if lease.client is None:
             return
-        if request:
-            self._pump(lease, turn)
         for part in wire.snapshot_parts(lease.endpoint, lease.epoch, request, registered):
             turn.send(lease.client, part)
+
+    def take_snapshots_due(self) -> list[tuple[Lease, int]]:
+        """Whose request for a snapshot can be answered now, and with which number.
+
+        The answer comes behind everything that was published until then (as far as the window
+        allows), out of memory or by page: a current status must not overtake older ones.
+        """
+        due = [lease for lease in self._leases.values() if lease.is_snapshot_due()]
+        answers = [(lease, lease.asked_snapshot) for lease in due]
+        for lease in due:
+            lease.asked_snapshot = 0
+        return answers
 
     def enter_phase(self, lease: Lease, phase: bus_pb2.SessionPhase, turn: Turn) -> None:
         """The client opens a session, or has none any more."""

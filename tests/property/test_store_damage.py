@@ -54,7 +54,9 @@ def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("seed", range(30))
 def test_an_undamaged_store_has_everything_and_no_findings(seed: int, tmp_path: Path) -> None:
     sound = sample(tmp_path, seed)
-    state, store_id, last_sequence, findings = start(tmp_path, sound, Damage(sound.files, ()))
+    state, store_id, last_sequence, findings = start(
+        tmp_path, sound, Damage(sound.files, ()), is_synced=True
+    )
     assert (sound.state, STORE_ID, []) == (state, store_id, findings)
     assert sound.last_sequence == last_sequence
 
@@ -87,14 +89,14 @@ def judge(case: str, folder: Path, sound: Sample, damage: Damage) -> None:
 
 
 def start(
-    folder: Path, sound: Sample, damage: Damage
+    folder: Path, sound: Sample, damage: Damage, *, is_synced: bool = False
 ) -> tuple[dict[Key, object], int, int, list[str]]:
     """What a handler finds, the store's id and last number, and what the reports say."""
     place = folder / "store"
     place.mkdir()
     path = place / "handler.db"
     sound.write(path, damage.files)
-    writer = open_writer(Plan(path, is_synced=False, max_verdicts=50))
+    writer = open_writer(Plan(path, is_synced=is_synced, max_verdicts=50))
     state, store_id = contents_of(writer), writer.loaded.store_id
     last_sequence = writer.loaded.state.last_sequence
     writer.close()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from module_gateway.internal_server import events as ev
 from module_gateway.internal_server.connections import HandlerPeer
 from module_gateway.internal_server.deadlines import Deadlines
-from module_gateway.internal_server.dialogue import HandlerDialogue
+from module_gateway.internal_server.dialogue import Demand, HandlerDialogue
 from module_gateway.internal_server.session import DeviceSession, SessionRules, State
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.framing import FrameDecoder
@@ -40,6 +40,7 @@ class SimConnection:
         self.peer: HandlerPeer | None = None
         self.is_counted = False
         self.watched_at = inf
+        self.slow_at: float | None = None
         self._server = server
         self._device, self._number = device, number
         self._to_device = Socket(server.world.schedule)
@@ -101,7 +102,13 @@ class SimServer:
         self.world = world
         self.life = Life()
         self.deadlines: Deadlines[SimConnection] = Deadlines()
-        self.dialogue = HandlerDialogue(None, _BUS, 5_000, lambda device: False, lambda *_: None)  # type: ignore[arg-type]
+        self.dialogue = HandlerDialogue(
+            None,  # type: ignore[arg-type]
+            _BUS,
+            Demand(5_000, inf),
+            lambda device: False,
+            lambda *_: None,
+        )
         link = SimLink(world.bus, world.schedule, self.life, bus_pb2.INTERNAL_SERVER, self.dialogue)
         self.link = link
         self.dialogue.link = link  # type: ignore[misc,assignment]  # the simulated one instead
