@@ -82,7 +82,8 @@ def run_backlog(row: str, options: argparse.Namespace) -> bool:
     is_kept = True
     for mode in MODES if options.mode == "both" else (options.mode,):
         found = asyncio.run(BACKLOG_ROWS[row](mode, options.scale))
-        print("\n".join(found.lines()))
+        if not options.json:
+            print("\n".join(found.lines()))
         print(json.dumps(found.as_json()), flush=True)
         is_kept &= not found.failures
     return is_kept
@@ -112,6 +113,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20, help="of rows K1 to K4")
     parser.add_argument("--drain", type=float, default=90.0, help="seconds to wait at the end")
     parser.add_argument("--scale", type=float, default=1.0, help="of rows N1 and D5")
+    parser.add_argument("--json", action="store_true", help="no words, of rows N1 and D5")
     parser.add_argument("--mode", choices=(*MODES, "both"), default="both", help="likewise")
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6))
     parser.add_argument("--list", action="store_true", help="tell the rows, run nothing")

@@ -10,7 +10,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -135,7 +135,10 @@ async def run(mode: str, scale: float = 1.0, drain_limit_s: float = 1_200.0) -> 
         figures["load_average"] = load_average()
         await judge_control_plane(found, here, fleet)
     figures["closed_devices"] = sum(device.closed for device in fleet)
-    (judge_folds if mode == AGGREGATE else judge_replay)(found, here, fleet, each)
+    if mode == AGGREGATE:
+        judge_folds(found, fleet, here.witness.heard, each)
+    else:
+        judge_replay(found, fleet, here.witness.heard)
     judge_footprint(found)
     found.failures += here.witness.faults
     return found
@@ -163,7 +166,7 @@ async def judge_control_plane(found: Finding, here: Scene, fleet: Sequence[Repor
 
 
 def judge_order(
-    found: Finding, fleet: Sequence[Reporter], heard_of: dict[str, list[Heard]]
+    found: Finding, fleet: Sequence[Reporter], heard_of: Mapping[str, list[Heard]]
 ) -> None:
     """Everything answered is there, once, and each lane in order."""
     lost = twice = reordered = phantom = 0
@@ -181,10 +184,10 @@ def judge_order(
     found.failures += [f"{word}: {number}" for word, number in words.items() if number]
 
 
-def judge_replay(found: Finding, here: Scene, fleet: Sequence[Reporter], each: int) -> None:
+def judge_replay(
+    found: Finding, fleet: Sequence[Reporter], heard_of: Mapping[str, list[Heard]]
+) -> None:
     """All statuses in order and fast enough, and live ones beside them at once."""
-    del each
-    heard_of = here.witness.heard
     judge_order(found, fleet, heard_of)
     replayed = sorted(one.at for heard in heard_of.values() for one in heard if one.is_replayed)
     took_s = replayed[-1] - replayed[0] if replayed else 0.0
@@ -196,7 +199,7 @@ def judge_replay(found: Finding, here: Scene, fleet: Sequence[Reporter], each: i
 
 
 def judge_live(
-    found: Finding, fleet: Sequence[Reporter], heard_of: dict[str, list[Heard]], until_s: float
+    found: Finding, fleet: Sequence[Reporter], heard_of: Mapping[str, list[Heard]], until_s: float
 ) -> None:
     """From a device's first live status on, each one that it sends during the replay is quick."""
     lags, never = [], 0
@@ -217,12 +220,14 @@ def judge_live(
     found.require(not never, f"{never} live statuses never came")
 
 
-def judge_folds(found: Finding, here: Scene, fleet: Sequence[Reporter], each: int) -> None:
+def judge_folds(
+    found: Finding, fleet: Sequence[Reporter], heard_of: Mapping[str, list[Heard]], each: int
+) -> None:
     """Per device one CONNECTING with an aggregate that counts everything up to its status."""
     wrong: dict[str, Any] = {}
     folded = 0
     for device in fleet:
-        heard = here.witness.heard[device.identity.role]
+        heard = heard_of[device.identity.role]
         folds = [one for one in heard if one.error is not None]
         if len(folds) != 1 or folds[0] is not heard[0] or folds[0].state != CONNECTING:
             wrong[device.identity.role] = f"{len(folds)} folds in {[e.state for e in heard[:5]]}"
