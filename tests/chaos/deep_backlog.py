@@ -124,13 +124,13 @@ async def run(mode: str, scale: float = 1.0, drain_limit_s: float = DRAIN_LIMIT_
             await asyncio.sleep(CALM_S)
             await here.control_plane.start()
             await drain(found, here, fleet, each, drain_limit_s)
+            figures["closed_devices"] = await here.closures()
             await asyncio.sleep(CALM_S)
         if figures["is_drained"]:
             figures["store_small_again_after_s"] = await shrunk(here, SHRINK_LIMIT_S)
         figures["store_mib"]["afterwards"] = size_mib(store)
         figures["rss_most_mib"] = dict(here.memory.look())
         figures["load_average"] = load_average()
-        figures["closed_devices"] = sum(device.closed for device in fleet)
         judge_backlog(found, here, fleet, each)
     judge_limits(found)
     found.failures += here.witness.faults

@@ -41,7 +41,6 @@ class Reporter(asyncio.Protocol):
         sent_at: monotonic seconds, of status 1 first.
         waits_s: of each answer, in the order of the statuses that were answered.
         answered: numbers that were.
-        closed: how often the gateway ended the connection.
     """
 
     def __init__(self, device: Device, gateway: Gateway, phase_s: float, first: int = 1) -> None:
@@ -52,7 +51,6 @@ class Reporter(asyncio.Protocol):
         self.answered_at = array("d")
         self.waits_s = array("d")
         self.answered: set[int] = set()
-        self.closed = 0
         self.reached = asyncio.Event()
         self._gateway = gateway
         self._phase_s = phase_s
@@ -86,7 +84,6 @@ class Reporter(asyncio.Protocol):
                         lambda: self, self._gateway.host, self._gateway.port
                     )
                     await self._lost.wait()
-                    self.closed += 1
                 except OSError:
                     pass
                 await asyncio.sleep(AGAIN_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -52,6 +53,14 @@ class Scene:
                 (newest,) = await api.get(f"{api.device(MODULE, 0, role)}/history", limit=1)
                 counts[role] = newest["number"]
         return counts
+
+    async def closures(self) -> dict[str, int]:
+        """Why the internal server has ended connections, and how many."""
+        metrics = self.stack.note_of("internal_server")["addresses"]["metrics"]
+        async with httpx.AsyncClient(timeout=60.0, trust_env=False) as client:
+            text = (await client.get(f"http://{metrics}/metrics")).text
+        found = re.findall(r'internal_server_closed_total\{reason="(\w+)"\} (\d+)', text)
+        return {reason: int(count) for reason, count in found}
 
 
 @asynccontextmanager

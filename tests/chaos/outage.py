@@ -124,6 +124,7 @@ async def run(mode: str, scale: float = 1.0, drain_limit_s: float = 1_200.0) -> 
             await until(lambda: is_drained(mode, here, fleet, each), drain_limit_s, "drained")
             figures["drained_after_s"] = round(time.monotonic() - came, 1)
             figures["cores_while_draining"] = here.memory.cores_since(used_s, came)
+            figures["closed_devices"] = await here.closures()
             await asyncio.sleep(CALM_S)
         await until(
             lambda: all(here.witness.newest[d.identity.role] >= max(d.answered) for d in fleet),
@@ -134,7 +135,6 @@ async def run(mode: str, scale: float = 1.0, drain_limit_s: float = 1_200.0) -> 
         figures["rss_most_mib"] = dict(here.memory.look())
         figures["load_average"] = load_average()
         await judge_control_plane(found, here, fleet)
-    figures["closed_devices"] = sum(device.closed for device in fleet)
     if mode == AGGREGATE:
         judge_folds(found, fleet, here.witness.heard, each)
     else:
