@@ -16,12 +16,13 @@ COMPILE := $(PUBLIC) $(PY) -m piptools compile --quiet --generate-hashes --no-em
 	--no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe \
 	--build-deps-for editable
 
-.PHONY: help setup setup-dev run demo test check proto lock bench conformance clean mosquitto
+.PHONY: help setup setup-dev run demo test check proto lock bench chaos chaos-controls conformance \
+	clean mosquitto
 .DEFAULT_GOAL := help
 
 help: ## list the targets
 	@echo "make run shows a whole gateway at work; make test checks everything. All targets:"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: mosquitto $(VENV)/run.stamp ## install what running needs (.venv, Mosquitto)
 
@@ -52,6 +53,12 @@ lock: setup-dev ## pin the newest allowed versions of all dependencies (ARGS=--u
 
 bench: setup-dev ## measure throughput and latency on this machine
 	@for each in $(BENCHMARKS); do echo "== $$each" && $(PY) -m benchmarks.$$each || exit 1; done
+
+chaos: setup-dev ## kill processes at random under load and judge (ARGS="--minutes 20 --rows K6")
+	@$(PY) -m tests.chaos $(ARGS)
+
+chaos-controls: setup-dev ## break the product on purpose: every row of the fault suite must notice
+	@MODULE_GATEWAY_CHAOS_CONTROLS=all $(PY) -m pytest tests/chaos/test_controls.py $(ARGS)
 
 conformance: setup-dev ## write docs/conformance.md from the names of the tests
 	@$(PY) -m tests.conformance $(ARGS)

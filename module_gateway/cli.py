@@ -69,6 +69,10 @@ COMMANDS: Final[dict[str, Command]] = {
     "external-client": Command("talk to the control planes", _component("external_client")),
     "control-plane": Command("a control plane for local use", _component("control_plane")),
     "check": Command("say what is wrong with configuration, bus, certificates or disk", check),
+    "buffer": Command(
+        "look at what waits for a control plane, and change it",
+        _component("module_handler.buffer"),
+    ),
     "module": Command("new NAME: start a module of your own", _module),
 }
 

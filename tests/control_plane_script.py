@@ -57,9 +57,24 @@ def status(
     sequence: int | None = None,
     store_id: int = 9,
     error: bytes | None = None,
+    *,
+    time_unix_ms: int = 0,
+    is_replayed: bool = False,
+    is_live: bool = False,
 ) -> Status:
     position = None if sequence is None else Position(store_id, sequence)
-    return Status(session_id, state, counter, device, data, error, position)
+    return Status(
+        session_id,
+        state,
+        counter,
+        device,
+        data,
+        error,
+        position,
+        time_unix_ms,
+        is_replayed,
+        is_live,
+    )
 
 
 class Script:

@@ -54,6 +54,8 @@ class Script:
     garbage: bool = False
     """Undecodable payloads before everything else."""
     is_restartable: bool = True
+    capabilities: tuple[str, ...] = ()
+    """Of the optional extension; the existing external server has none."""
 
 
 @dataclass
@@ -66,6 +68,9 @@ class Taken:
     role: str
     status: bytes
     error: bytes | None
+    sequence: int = 0
+    is_replayed: bool = False
+    is_live: bool = False
 
 
 @dataclass
@@ -259,6 +264,7 @@ class ScriptedPeer:
             return "empty"
         answer = pb.ExternalServer()
         answer.connectResponse.sessionId = connect.sessionId
+        answer.connectResponse.capabilities.extend(script.capabilities)
         if script.already_logged:
             script.already_logged -= 1
             answer.connectResponse.type = pb.ConnectResponse.ALREADY_LOGGED
@@ -396,6 +402,9 @@ class ScriptedPeer:
                 device.deviceRole,
                 status.deviceStatus.statusData,
                 error,
+                status.sequence,
+                status.replayed,
+                status.live,
             )
         )
         self._tell()

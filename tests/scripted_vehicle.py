@@ -78,6 +78,9 @@ class ScriptedVehicle:
         state: int = external.Status.RUNNING,
         sequence: int = 0,
         error: bytes | None = None,
+        *,
+        replayed: bool = False,
+        live: bool = False,
     ) -> int:
         """Publish the session's next status; returns its counter."""
         self.counter += 1
@@ -91,6 +94,7 @@ class ScriptedVehicle:
             status.sequence, status.store_id = sequence, 77
         if error is not None:
             status.errorMessage = error
+        status.replayed, status.live = replayed, live
         await self.send(message)
         return self.counter
 

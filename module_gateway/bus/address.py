@@ -15,6 +15,7 @@ _KIND_WORDS: Final = {
     int(bus_pb2.INTERNAL_SERVER): "server",
     int(bus_pb2.MODULE_HANDLER): "handler",
     int(bus_pb2.EXTERNAL_CLIENT): "client",
+    int(bus_pb2.TOOL): "tool",
 }
 
 PRESENCE_TOPIC: Final = f"{_PREFIX}/presence/0"

@@ -30,6 +30,7 @@ from module_gateway.bus.presence import (
 from module_gateway.bus.unsent import Parcel, Unsent
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import BusError, Reason, RemoteProtocolError
+from module_gateway.runtime.health import Progress
 from module_gateway.runtime.log import get_logger
 from module_gateway.runtime.settings import BusSettings
 
@@ -37,6 +38,10 @@ __all__ = ["PRESENCE_TOPIC", "Address", "Link", "LinkListener"]
 
 REFUSALS_SILENT_S: Final = 10.0
 """Between two log lines about batches that cannot be read; all of them are counted."""
+
+STALL_S: Final = 30.0
+"""A broker that is gone is noticed after at most 10 s (keepalive), and then nothing waits: who is
+still publishing after so long hangs, and with him the heartbeats of his process."""
 
 _log: Final = get_logger(__name__)
 
@@ -75,6 +80,7 @@ class Link:
         presence: Callable[[], bus_pb2.Presence] = bus_pb2.Presence,
         boot_id: int | None = None,
         clock: Callable[[], float] = time.monotonic,
+        progress: Progress | None = None,
     ) -> None:
         """Prepare a link; `run` brings it to life.
 
@@ -86,7 +92,9 @@ class Link:
             presence: what this process serves now; asked for each heartbeat.
             boot_id: only tests choose it.
             clock: monotonic seconds.
+            progress: of the process; what waits for the bus must not stand still.
         """
+        self._sending = (progress or Progress()).expect("what goes to the bus", STALL_S)
         self.address: Final = Address(kind, new_boot_id() if boot_id is None else boot_id)
         self._bus = bus
         self._settings = settings
@@ -241,6 +249,7 @@ class Link:
     def _wake(self) -> None:
         self._idle.clear()
         self._work.set()
+        self._sending.wait()
 
     async def _publish_for_ever(self) -> None:
         while True:
@@ -252,6 +261,8 @@ class Link:
                     await self._publish_presence()
                 else:
                     await self._publish_parcel(self._unsent.take())
+                self._sending.done(is_more=self._announcement_due or bool(self._unsent))
+            self._sending.done()
             self._idle.set()
 
     async def _publish_presence(self) -> None:

@@ -215,9 +215,9 @@ def _device_routes(control_plane: ControlPlane) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=MAX_HISTORY)] = 100,
         since: Annotated[int | None, Query(ge=0)] = None,
     ) -> list[StatusView]:
-        """Remembered statuses, oldest first.
+        """Remembered statuses, oldest first, replayed ones at their place.
 
-        The first `limit` received at or after `since` (Unix milliseconds), or the last `limit`.
+        The first `limit` received at or after `since` (Unix milliseconds), or the newest `limit`.
         """
         await _device(control_plane, *target)
         records = await store.history(*target, since, limit)

@@ -114,9 +114,10 @@ class SessionEnded:
 
 @dataclass(frozen=True, slots=True)
 class StatusApplied:
-    """A status to keep. `position` becomes the last applied one of its store.
+    """A status to keep.
 
-    `is_connected` is the device's registration afterwards.
+    Everything of its device up to `position` is applied now; if `live_from` is not 0, only what is
+    numbered from there on. `is_connected` is the device's registration afterwards.
     """
 
     session_id: str
@@ -128,15 +129,20 @@ class StatusApplied:
     time_unix_ms: int
     is_replayed: bool
     is_connected: bool
+    live_from: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class StatusRepeated:
-    """A status whose position was applied before: only the registration follows it."""
+    """A status whose position was applied before: only the registration follows it.
+
+    What else its position proves is the same as with `StatusApplied`.
+    """
 
     device: Device
     position: Position
     is_connected: bool
+    live_from: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,10 @@ class VehicleName(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StatusRecord:
-    """One applied status. `number` counts the statuses of its device from 1."""
+    """One applied status. `number` counts its device's statuses from 1 as they arrived.
+
+    `is_replayed`: it comes from an outage, and newer ones may have arrived before it.
+    """
 
     number: int
     received_unix_ms: int
@@ -39,10 +42,20 @@ class StatusRecord:
         """Payload bytes."""
         return len(self.status) + len(self.error or b"")
 
+    def is_older_than(self, other: StatusRecord) -> bool:
+        """Known to be older: by the numbers of one store, else by what the gateway's clock said."""
+        here, there = self.position, other.position
+        if here is not None and there is not None and here.store_id == there.store_id:
+            return here.sequence < there.sequence
+        return self.time_unix_ms < other.time_unix_ms
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceRecord:
-    """One device and its latest news. `statuses` were applied, `repeats` recognised."""
+    """One device and its latest news. `statuses` were applied, `repeats` recognised.
+
+    `last_status` is the current one: never a replayed one while a newer one is known.
+    """
 
     device: Device
     first_seen_unix_ms: int
@@ -53,6 +66,8 @@ class DeviceRecord:
     """The last status that came with an error aggregate."""
     statuses: int = 0
     repeats: int = 0
+    replayed: int = 0
+    """How many of `statuses` were replayed."""
 
     @property
     def identity(self) -> Identity:

@@ -110,13 +110,16 @@ class ControlPlane:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop`, then tell every vehicle that has a session.
 
-        Vehicles whose session the store still holds are told as soon as the link is there.
+        Every vehicle that the store knows is told as soon as the link is there, so that a gateway
+        between two attempts makes the next one at once. A store that forgets (memory) knows none,
+        and nobody can write to a topic without its vehicle's name: those gateways hear it in answer
+        to their next status, or come by themselves.
 
         Raises:
             StoreError: the store cannot be read.
         """
         for record in await self.store.vehicles():
-            self._vehicle(record.name)
+            self._vehicle(record.name, is_notified=True)
         link = start_task(self._link.run((SUBSCRIPTION,), self), "upstream link")
         try:
             await stop.wait()
@@ -219,13 +222,20 @@ class ControlPlane:
 
     # ---- vehicles -----------------------------------------------------------------------------
 
-    def _vehicle(self, name: VehicleName) -> Vehicle | None:
+    def _vehicle(self, name: VehicleName, *, is_notified: bool = False) -> Vehicle | None:
         """The vehicle at work, a new one if it is not known; None if there is no room for it."""
         if name in self._vehicles:
             return self._vehicles[name][0]
         if self._is_stopping or len(self._vehicles) >= self.settings.max_vehicles:
             return None
-        vehicle = Vehicle(name, self._limits, self.store, self._link.publish, self._changed)
+        vehicle = Vehicle(
+            name,
+            self._limits,
+            self.store,
+            self._link.publish,
+            self._changed,
+            is_notified=is_notified,
+        )
         task = start_task(vehicle.run(), f"vehicle {name}")
         self._vehicles[name] = (vehicle, task)
         metrics.VEHICLES.set(len(self._vehicles))

@@ -23,7 +23,9 @@ It mirrors the external client (fleet-protocol 4.4 to 4.7), without the existing
   learns of our restart by its next status.
 
 Our extension: a status whose outbox position was applied before is acknowledged and changes
-nothing but the registration, and ConnectResponse lists the applied positions (contract R11).
+nothing but the registration, and ConnectResponse lists the applied positions (contract R11). A
+gateway may send what it stored during an outage beside what is live (R18, `lanes`); no command
+follows from what is replayed.
 """
 
 from __future__ import annotations
@@ -50,16 +52,14 @@ from module_gateway.control_plane.events import (
     SessionEnded,
     SessionReady,
     SessionStarted,
-    StatusApplied,
-    StatusRepeated,
     StopWanted,
     Tick,
 )
+from module_gateway.control_plane.lanes import Lanes
 from module_gateway.control_plane.positions import AppliedPositions
 from module_gateway.control_plane.status_order import StatusOrder, Turn
 from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.external import (
-    APPLIED_CAPABILITY,
     CommandResponse,
     CommandResponseType,
     Connect,
@@ -116,6 +116,7 @@ class _Session:
     step_by: float
     silent_by: float
     order: StatusOrder
+    lanes: Lanes
     phase: Phase = Phase.STATUSES
     connected: set[Identity] = field(default_factory=set)
 
@@ -133,7 +134,7 @@ class VehicleSession:
     ) -> None:
         """`positions` and `known` are what the store holds of this vehicle.
 
-        `is_notification_owed`: an earlier life of ours had a session; say so once the link is up.
+        `is_notification_owed`: an earlier life of ours is over; say so once the link is up.
         """
         self._limits = limits
         self._positions = positions if positions is not None else AppliedPositions()
@@ -244,11 +245,9 @@ class VehicleSession:
             step_by=now + self._limits.step_timeout_s,
             silent_by=now + self._limits.session_timeout_s,
             order=self._limits.status_order(),
+            lanes=Lanes(connect, devices, self._positions),
         )
-        applied = (
-            self._positions.of_all(devices) if APPLIED_CAPABILITY in connect.capabilities else ()
-        )
-        answer = ConnectResponse(connect.session_id, ConnectResponseType.OK, applied)
+        answer = self._session.lanes.answer
         effects += [SessionStarted(connect.session_id, self._session.announced), Publish(answer)]
         return effects + self._advance(self._session, now)
 
@@ -280,13 +279,16 @@ class VehicleSession:
             return [refusal]
         identity = status.device.identity
         match status.state:
+            case DeviceState.RUNNING if status.is_replayed:
+                pass  # old news: it brings no device back that has left since
             case DeviceState.CONNECTING | DeviceState.RUNNING:
                 session.connected.add(identity)
             case DeviceState.DISCONNECT:
                 session.connected.discard(identity)
             case _:  # ERROR is never sent (D15); if it is, the status counts, the state does not
                 pass
-        effects = [self._record(session, status), self._acknowledgement(session, status)]
+        record = session.lanes.record(status, is_connected=identity in session.connected)
+        effects: list[Effect] = [record, self._acknowledgement(session, status)]
         if identity in session.awaited:
             session.awaited.discard(identity)
             session.step_by = now + self._limits.step_timeout_s
@@ -294,25 +296,6 @@ class VehicleSession:
         if status.counter == COUNTER_LAST:
             effects += self._end(Reason.COUNTER_EXHAUSTED, now)
         return effects
-
-    def _record(self, session: _Session, status: Status) -> Effect:
-        identity = status.device.identity
-        is_connected = identity in session.connected
-        # Sequence 0 is a repeat of the current status, not an entry of the outbox (R9).
-        position = status.position if status.position and status.position.sequence else None
-        if position is not None and not self._positions.advance(identity, position):
-            return StatusRepeated(status.device, position, is_connected)
-        return StatusApplied(
-            session.session_id,
-            status.device,
-            status.state,
-            status.status,
-            status.error,
-            position,
-            status.time_unix_ms,
-            status.is_replayed,
-            is_connected,
-        )
 
     def _receive_answer(
         self, session: _Session, answer: CommandResponse, now: float

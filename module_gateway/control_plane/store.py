@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from operator import attrgetter
 from typing import Final, Protocol, assert_never
 
 from module_gateway.control_plane.events import (
@@ -37,6 +37,9 @@ from module_gateway.protocol.identity import Device, Identity
 
 COMMANDS_KEPT: Final = 10_000
 """Posted commands remembered, of all vehicles; the oldest finished ones are forgotten first."""
+
+
+_number = attrgetter("number")
 
 
 class StoreFullError(StoreError):
@@ -98,10 +101,10 @@ class Store(Protocol):
     async def history(
         self, name: VehicleName, identity: Identity, since_unix_ms: int | None, limit: int
     ) -> list[StatusRecord]:
-        """At most `limit` remembered statuses, oldest first.
+        """At most `limit` remembered statuses in the order in which the gateway recorded them.
 
-        They are the first ones received at or after `since_unix_ms`, or the last ones when that
-        is None.
+        They are the first ones received at or after `since_unix_ms`, or the newest ones when that
+        is None. A replayed one stands before newer ones that were received earlier.
         """
 
     async def command(self, command_id: str) -> CommandRecord | None:
@@ -113,6 +116,23 @@ class _DeviceShelf:
     record: DeviceRecord
     history: deque[StatusRecord] = field(default_factory=deque)
     history_bytes: int = 0
+    newer: int = 0
+    """How many were put behind the last replayed one."""
+
+    def keep(self, status: StatusRecord) -> None:
+        """Put a status at its place: a replayed one before those that are newer."""
+        history = self.history
+        place = len(history)
+        if status.is_replayed:  # begins where the one before it was put: most often next to it
+            place = max(0, place - self.newer)
+            while place > 0 and status.is_older_than(history[place - 1]):
+                place -= 1
+            while place < len(history) and not status.is_older_than(history[place]):
+                place += 1
+            self.newer = len(history) - place
+        else:
+            self.newer += 1
+        history.insert(place, status)
 
 
 @dataclass(slots=True)
@@ -175,7 +195,7 @@ class MemoryStore:
                 self._end_session(shelf, reason)
             case StatusApplied():
                 self._apply_status(shelf, change, at_unix_ms)
-            case StatusRepeated(device, position, is_connected):
+            case StatusRepeated(device, position, is_connected, live_from):
                 known = self._shelf_of(shelf, device, at_unix_ms)
                 known.record = replace(
                     known.record,
@@ -183,7 +203,7 @@ class MemoryStore:
                     is_connected=is_connected,
                     repeats=known.record.repeats + 1,
                 )
-                shelf.positions.advance(device.identity, position)
+                shelf.positions.advance(device.identity, position, live_from)
             case DeviceLeft(identity):
                 if identity in shelf.devices:
                     known = shelf.devices[identity]
@@ -218,6 +238,7 @@ class MemoryStore:
         )
 
     def _apply_status(self, shelf: _VehicleShelf, change: StatusApplied, at_unix_ms: int) -> None:
+        identity = change.device.identity
         known = self._shelf_of(shelf, change.device, at_unix_ms)
         number = known.record.statuses + 1
         status = StatusRecord(
@@ -230,17 +251,26 @@ class MemoryStore:
             change.position,
             change.is_replayed,
         )
+        last_status, last_error = known.record.last_status, known.record.last_error
+        is_current = not status.is_replayed or not (
+            (last_status is not None and status.is_older_than(last_status))
+            or (status.position and not shelf.positions.is_newest(identity, status.position))
+        )
+        is_last_error = status.error is not None and not (
+            status.is_replayed and last_error is not None and status.is_older_than(last_error)
+        )
         known.record = replace(
             known.record,
             last_seen_unix_ms=at_unix_ms,
             is_connected=change.is_connected,
-            last_status=status,
-            last_error=status if change.error is not None else known.record.last_error,
+            last_status=status if is_current else last_status,
+            last_error=status if is_last_error else last_error,
             statuses=number,
+            replayed=known.record.replayed + status.is_replayed,
         )
-        if change.position is not None:
-            shelf.positions.advance(change.device.identity, change.position)
-        known.history.append(status)
+        if status.position is not None:
+            shelf.positions.advance(identity, status.position, change.live_from)
+        known.keep(status)
         self._charge(known, status.size_bytes)
         self._trim(known)
 
@@ -331,8 +361,9 @@ class MemoryStore:
             return []
         if since_unix_ms is None:
             return list(known.history)[-limit:]
-        recent = (entry for entry in known.history if entry.received_unix_ms >= since_unix_ms)
-        return list(islice(recent, limit))
+        recent = [entry for entry in known.history if entry.received_unix_ms >= since_unix_ms]
+        chosen = {entry.number for entry in sorted(recent, key=_number)[:limit]}
+        return [entry for entry in recent if entry.number in chosen]
 
     async def command(self, command_id: str) -> CommandRecord | None:
         """See `Store`."""

@@ -55,14 +55,20 @@ class Vehicle:
         store: Store,
         publish: Callable[[str, bytes], Awaitable[None]],
         on_changes: Callable[[VehicleName, Sequence[Change], int], None],
+        *,
+        is_notified: bool = False,
     ) -> None:
-        """`publish` raises BusError; `on_changes` is told what was committed, and when."""
+        """`publish` raises BusError; `on_changes` is told what was committed, and when.
+
+        `is_notified`: an earlier life of ours knew it; it is told that we are here.
+        """
         self.name = name
         self._topics = Topics.of(name.company, name.vehicle)
         self._limits = limits
         self._store = store
         self._publish = publish
         self._on_changes = on_changes
+        self._is_notification_owed = is_notified
         self._session = VehicleSession(limits)
         self._inbox: deque[tuple[Event | ClientMessage, int]] = deque()
         self._inbox_bytes = 0
@@ -115,7 +121,8 @@ class Vehicle:
         if stale_id is not None:
             await self._store.commit(self.name, [SessionEnded(stale_id, reason)], at_unix_ms)
         known = [device.identity for device in await self._store.devices(self.name)]
-        is_owed = stale_id is not None
+        is_owed = self._is_notification_owed or stale_id is not None
+        self._is_notification_owed = False
         self._session = VehicleSession(self._limits, positions, known, is_notification_owed=is_owed)
 
     async def _wait(self) -> None:

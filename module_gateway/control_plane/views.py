@@ -56,6 +56,7 @@ class StatusView(BaseModel):
     """When the gateway recorded it, null when it did not say."""
     state: str
     is_replayed: bool
+    """Recorded during an outage: newer statuses may have been received before it."""
     status: Payload
     error: Payload | None
     position: PositionView | None
@@ -73,9 +74,12 @@ class DeviceView(BaseModel):
     first_seen_unix_ms: int
     last_seen_unix_ms: int
     statuses: int
+    replayed: int
+    """How many of them were recorded during an outage and sent after it."""
     repeats: int
     """Statuses recognised as applied before and not applied again."""
     last_status: StatusView | None
+    """The current one: never a replayed one while a newer one is known."""
     last_error: StatusView | None
     """The last status that came with an error aggregate."""
 
@@ -161,6 +165,7 @@ def view_device(record: DeviceRecord, decoder: Decoder) -> DeviceView:
         first_seen_unix_ms=record.first_seen_unix_ms,
         last_seen_unix_ms=record.last_seen_unix_ms,
         statuses=record.statuses,
+        replayed=record.replayed,
         repeats=record.repeats,
         last_status=shown(record.last_status),
         last_error=shown(record.last_error),

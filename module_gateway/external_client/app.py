@@ -42,7 +42,10 @@ async def serve(runtime: Runtime) -> None:
     location = find_bus(settings.bus, runtime.state_dir, os.environ)
     bus = MqttBus(location, f"{COMPONENT}-{os.getpid()}")
     runtime.health.set("bus", is_ok=False, detail="not connected yet")
-    client = ExternalClient(settings, modules, bus, health_changed=runtime.health.set)
+    runtime.health.set("handler", is_ok=False, detail="none was heard yet")
+    client = ExternalClient(
+        settings, modules, bus, health_changed=runtime.health.set, progress=runtime.progress
+    )
 
     async def announce() -> None:
         await client.ready()

@@ -12,35 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from module_gateway.external_client.entries import Entry, Fold, Receipt
+from module_gateway.external_client.entries import Acknowledgement, Entry, Flight, Fold, Receipt
 from module_gateway.external_client.error_aggregator import ErrorAggregator, ErrorModule
+from module_gateway.external_client.lane_room import LANE_BYTES, LANE_DELIVERIES
+from module_gateway.external_client.replay_log import ReplayLog
 from module_gateway.protocol.external import Position
 from module_gateway.protocol.identity import Device, Identity
 
 MAX_LOGS: Final = 40_000
 """Twice the handler's bound of identities: those that left need only be known while an
 acknowledgement may have been lost on the bus."""
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledgement:
-    """The handler may forget this device's entries up to `position`."""
-
-    device: Device
-    position: Position
-
-
-@dataclass(eq=False, slots=True)
-class Flight:
-    """One published status that waits for its StatusResponse. It carries an entry or a fold."""
-
-    counter: int
-    identity: Identity
-    state: int
-    sent_at: float
-    entry: Entry | None = None
-    is_probe: bool = False
-    is_acknowledged: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -62,14 +43,21 @@ class Backlog:
 
     Attributes:
         folds: the error aggregator.
+        replay: the devices whose entries are never folded here (R18).
         acknowledgements: for the handlers, in order; whoever drives the backlog empties it.
         released: deliveries that left this process; likewise.
     """
 
-    def __init__(self, modules: Mapping[int, ErrorModule]) -> None:
+    def __init__(
+        self,
+        modules: Mapping[int, ErrorModule],
+        replay_modules: frozenset[int] = frozenset(),
+        lane_window: tuple[int, int] = (LANE_DELIVERIES, LANE_BYTES),
+    ) -> None:
         self.folds = ErrorAggregator(modules)
         self.acknowledgements: list[Acknowledgement] = []
         self.released: list[Receipt] = []
+        self.replay = ReplayLog(replay_modules, self.acknowledgements, self.released, lane_window)
         self._logs: dict[Identity, _Log] = {}
 
     # In
@@ -84,6 +72,11 @@ class Backlog:
         Returns:
             True when it waits to be sent, False when it was folded or known already.
         """
+        if self.replay.covers(entry.identity):
+            is_waiting = self.replay.receive(entry)
+            if not is_live:
+                self.replay.settle(entry.identity)
+            return is_waiting and is_live
         log = self._log_of(entry)
         if entry.sequence <= log.received:
             self._release(entry)
@@ -102,6 +95,8 @@ class Backlog:
 
     def hold_marker(self, marker: Entry) -> bool:
         """Take a marker while a session is up. False: something newer than it waits already."""
+        if self.replay.covers(marker.identity):
+            return self.replay.hold_marker(marker)
         log = self._log_of(marker)
         if (log.waiting and not marker.ends_registration) or self.folds.accepts(marker.identity):
             self._release(marker)
@@ -111,7 +106,10 @@ class Backlog:
 
     def put_first(self, marker: Entry) -> None:
         """A marker of our own that must go before anything that waits."""
-        self._log_of(marker).waiting.appendleft(marker)
+        if self.replay.covers(marker.identity):
+            self.replay.put_first(marker)
+        else:
+            self._log_of(marker).waiting.appendleft(marker)
 
     def drop(self, entry: Entry) -> None:
         """A marker that nobody will see."""
@@ -121,12 +119,15 @@ class Backlog:
 
     def waiting(self, identity: Identity) -> int:
         """How many entries and markers wait."""
+        if self.replay.covers(identity):
+            return self.replay.waiting(identity)
         log = self._logs.get(identity)
         return len(log.waiting) if log is not None else 0
 
     def identities_waiting(self) -> list[Identity]:
         """Every device with something to send in a session."""
-        return [identity for identity, log in self._logs.items() if log.waiting]
+        folded = [identity for identity, log in self._logs.items() if log.waiting]
+        return folded + self.replay.identities_waiting()
 
     def is_sendable(self, identity: Identity) -> bool:
         """Something waits, and it need not wait for what is in flight.
@@ -151,7 +152,11 @@ class Backlog:
 
     def fly(self, flight: Flight) -> None:
         """A status was published."""
-        if flight.entry is not None and not flight.entry.is_marker:
+        if self.replay.covers(flight.identity):
+            self.replay.fly(flight)
+        elif flight.entry is not None and flight.entry.is_marker:
+            self._release(flight.entry)  # nobody keeps it: a session may end before its answer
+        elif flight.entry is not None:
             self._logs[flight.identity].in_flight.append(flight)
 
     def swallow(self, entry: Entry) -> None:
@@ -162,13 +167,18 @@ class Backlog:
 
     def acknowledge(self, flight: Flight) -> None:
         """The control plane acknowledged it; the handler hears of the contiguous front only."""
+        if self.replay.covers(flight.identity):
+            self.replay.acknowledge(flight)
+            return
         flight.is_acknowledged = True
         if flight.entry is None:
             self.acknowledge_fold(flight.identity)
             return
+        if flight.entry.is_marker:
+            return
         self._release(flight.entry)
         log = self._logs.get(flight.identity)
-        if log is None or flight.entry.is_marker:
+        if log is None:
             return
         last: Entry | None = None
         while log.in_flight and log.in_flight[0].is_acknowledged:
@@ -184,10 +194,29 @@ class Backlog:
             self._acknowledge(log, fold.last)
         return fold
 
+    def deliver_guest(self, identity: Identity) -> None:
+        """What the CONNECTING of a connect sequence carried is certainly upstream (R11).
+
+        A device that left before it was announced gets its DISCONNECT after the sequence.
+        """
+        self.replay.acknowledge_guest(identity)
+        if self.folds.frozen(identity) is not None:
+            self.deliver_fold(identity)
+
+    def deliver_fold(self, identity: Identity) -> None:
+        """The fold that is under way is upstream."""
+        fold = self.folds.frozen(identity)
+        if fold is not None and fold.ends_registration:
+            self.put_first(Entry(fold.device, fold.status, ends_registration=True))
+        self.acknowledge_fold(identity)
+
     # A session ends
 
     def refold(self, identity: Identity) -> None:
         """Nothing more will be sent of this device: unacknowledged first, then what waited."""
+        if self.replay.covers(identity):
+            self.replay.rewind(identity)
+            return
         self.folds.thaw(identity)
         log = self._logs.get(identity)
         if log is None:
@@ -206,6 +235,7 @@ class Backlog:
 
     def refold_all(self) -> None:
         """The session is over."""
+        self.replay.end_session()
         for identity in tuple(self.folds):
             self.folds.thaw(identity)
         for identity, log in self._logs.items():
@@ -228,8 +258,18 @@ class Backlog:
 
     # Lifetime
 
+    def forget_all(self) -> None:
+        """Nothing that was delivered counts any more: what is left is delivered anew.
+
+        Only without a session. What was acknowledged upstream has been told to the handlers.
+        """
+        self.folds.forget_all()
+        self.replay.forget_all()
+        self._logs.clear()
+
     def prune(self, keep: int = MAX_LOGS) -> None:
         """Forget devices that left long ago, oldest first, beyond `keep`."""
+        self.replay.prune(keep)
         if len(self._logs) <= keep:
             return
         for identity, log in tuple(self._logs.items()):

@@ -31,6 +31,7 @@ from module_gateway.external_client.tls import make_context
 from module_gateway.external_client.upstream import Target
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.external import Topics
+from module_gateway.runtime.health import Progress
 from module_gateway.runtime.log import get_logger
 from module_gateway.runtime.settings import Settings
 from module_gateway.runtime.tasks import start_task, stop_tasks
@@ -80,6 +81,15 @@ def modules_of(settings: Settings) -> list[tuple[int, ...]]:
     return result
 
 
+def replay_modules(settings: Settings) -> frozenset[int]:
+    """Modules whose settings say `replay`: after an outage each stored status is sent (R18)."""
+    return frozenset(
+        int(number)
+        for number, own in settings.module_settings.items()
+        if number.isdecimal() and own.get("replay") is True
+    )
+
+
 class ExternalClient:
     """Owns the sessions to all control planes. Also the `LinkListener` of its link."""
 
@@ -91,6 +101,7 @@ class ExternalClient:
         *,
         health_changed: Callable[[str, bool, str], None] = lambda *_: None,
         epoch: int | None = None,
+        progress: Progress | None = None,
     ) -> None:
         """Prepare a client; `run` brings it to life.
 
@@ -100,6 +111,7 @@ class ExternalClient:
             bus: the way to the handlers.
             health_changed: told (check, is_ok, detail).
             epoch: of this life (R17); by default the wall clock. `Leases` copes if it went back.
+            progress: of the process.
 
         Raises:
             ConfigError: TLS is asked for and incomplete.
@@ -109,7 +121,9 @@ class ExternalClient:
         self._health_changed = health_changed
         self._failure: Exception | None = None
         self._failed = asyncio.Event()
-        self._link = Link(bus, int(bus_pb2.EXTERNAL_CLIENT), settings.bus, self)
+        kind = int(bus_pb2.EXTERNAL_CLIENT)
+        self._link = Link(bus, kind, settings.bus, self, progress=progress)
+        self._handlers: set[Address] = set()
         epoch = time.time_ns() if epoch is None else epoch
         numbers = modules_of(settings)
         ids = client_ids(settings)
@@ -129,6 +143,7 @@ class ExternalClient:
         make_context(place.settings, place.where)
         connection = self._settings.external_connection
         own = self._settings.external_client_settings
+        handler = self._settings.module_handler_settings
         rules = Rules(
             connection.company,
             connection.vehicle_name,
@@ -138,6 +153,8 @@ class ExternalClient:
             own.settle_ms / 1000,
             own.stop_wait_ms / 1000,
             own.unacknowledged,
+            replay_modules=replay_modules(self._settings) & modules.keys(),
+            lane_window=(handler.delivery_window, handler.delivery_window_bytes),
         )
         target = Target(
             place.settings.server_ip,
@@ -232,11 +249,16 @@ class ExternalClient:
     def peer_up(self, peer: Address, presence: bus_pb2.Presence) -> None:
         """See `LinkListener`."""
         if peer.kind == _HANDLER:
+            self._handlers.add(peer)
+            self._health_changed("handler", True, "")
             self._feed_all(HandlerUp(peer.boot_id, presence))
 
     def peer_lost(self, peer: Address) -> None:
         """See `LinkListener`."""
         if peer.kind == _HANDLER:
+            self._handlers.discard(peer)
+            if not self._handlers:
+                self._health_changed("handler", False, "no module handler is heard on the bus")
             self._feed_all(HandlerLost(peer.boot_id))
 
     def received(self, sender: Address, messages: Sequence[bus_pb2.Message]) -> None:

@@ -6,9 +6,10 @@ most one session. Sources: fleet-protocol 4.4-4.9, contract R10-R17, decisions "
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, assert_never
 
+from module_gateway.external_client.announcer import MAX_PROBES, Announcer
 from module_gateway.external_client.backlog import Backlog
 from module_gateway.external_client.effects import (
     Accepted,
@@ -42,7 +43,7 @@ from module_gateway.external_client.events import (
     Tick,
 )
 from module_gateway.external_client.guest_list import GuestList
-from module_gateway.external_client.leases import Delivered, Granted, Leases, Registered
+from module_gateway.external_client.leases import Delivered, Granted, Leases, Registered, Voided
 from module_gateway.external_client.preparation import Preparation
 from module_gateway.external_client.quarantine import Quarantine
 from module_gateway.external_client.retry import Retry
@@ -52,9 +53,6 @@ from module_gateway.external_client.session import UP, Phase, Session
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.identity import Identity
-
-MAX_PROBES: Final = 4
-"""Quarantined devices that are tried at the same time."""
 
 KNOWN_SESSIONS: Final = 16
 """Session ids that are remembered, to tell stale messages from a stranger's."""
@@ -73,12 +71,13 @@ class Endpoint:
         absence_s: float = 30.0,
     ) -> None:
         """`new_session_id` draws 8 of `[0-9a-zA-Z]` (fleet-protocol D10, E3)."""
-        self.backlog: Final = Backlog(rules.modules)
+        self.backlog: Final = Backlog(rules.modules, rules.replay_modules, rules.lane_window)
         self.leases: Final = leases
         self.roster: Final = Roster(absence_s)
-        self.guest_list: Final = GuestList(self.roster, self.backlog.folds, quarantine)
+        self.guest_list: Final = GuestList(self.roster, self.backlog, quarantine)
         self.quarantine: Final = quarantine
         self.session: Session | None = None
+        self._announcer = Announcer(self.backlog, self.guest_list, retry)
         self._rules = rules
         self._retry = retry
         self._new_session_id = new_session_id
@@ -87,6 +86,7 @@ class Endpoint:
         self._preparation: Preparation | None = None
         self._is_broker_up = False
         self._is_stopping = False
+        self._unix_ms = 0
 
     # What the shell asks
 
@@ -103,8 +103,7 @@ class Endpoint:
             if self.session.phase is Phase.RUNNING:
                 if self.session.sender.probes < MAX_PROBES:
                     times.append(self.quarantine.next_due())
-                if self._has_new_fold(self.session):
-                    times.append(self._retry.renewal_at)
+                times.append(self._announcer.renewal_at(self.session))
         elif self._preparation is not None:
             times.append(self._preparation.deadline)
         elif self._is_broker_up and not self._is_stopping:
@@ -115,12 +114,19 @@ class Endpoint:
                 times.append(self.quarantine.next_due())
         return min((each for each in times if each is not None), default=None)
 
-    def step(self, event: Event, now: float) -> list[Effect]:
-        """Take one event in; give what is to be done, in this order."""
+    def step(self, event: Event, now: float, unix_ms: int = 0) -> list[Effect]:
+        """Take one event in; give what is to be done, in this order.
+
+        `unix_ms` is the wall time, which only tells what is older than a session (R18).
+        """
+        self._unix_ms = unix_ms
         effects = self._take(event, now)
-        effects += self._renew(now)
+        effects += self._follow_up(now)
         effects += self._open(now)
         effects += self._flush()
+        if self.backlog.replay.needs_lease:
+            self.backlog.replay.needs_lease = False
+            effects += self.leases.resync(now)
         return effects
 
     # Events
@@ -168,9 +174,11 @@ class Endpoint:
         if session is not None:
             effects += self._apply(session, session.tick(now), now)
         for identity in self.roster.gone(now):
-            effects += self._say_gone(identity, now)
-        effects += self._probe(now)
-        return effects
+            if (session := self.session) is not None:
+                asked = self._announcer.say_gone(session, identity, now)
+                effects += self._apply(session, asked, now)
+        probes = self._announcer.probe(self.session, now)
+        return effects if self.session is None else effects + self._apply(self.session, probes, now)
 
     def _noticed(self, now: float) -> list[Effect]:
         session = self.session
@@ -180,7 +188,7 @@ class Endpoint:
         effects: list[Effect] = []
         if session.phase is Phase.AWAIT_STATUSES and session.accepted_guests:
             # It gave up at the first one that it does not know (fleet-protocol 4.4).
-            effects = self.guest_list.confine(session.unacknowledged_guests[:1], now)
+            effects = self._confine(session.unacknowledged_guests[:1], now)
         return effects + self._end(Reason.DISCONNECT_NOTIFIED, now)
 
     def _stop(self, now: float) -> list[Effect]:
@@ -198,12 +206,12 @@ class Endpoint:
             match event:
                 case Delivered(entry):
                     effects += self._delivered(entry, now)
-                case Granted():
-                    if self.session is not None and self.session.is_exposed:
-                        number = self.session.number
-                        effects += self.leases.tell_phase(number, is_exposed=True)
+                case Granted(_, store_id):
+                    effects += self._granted(store_id, now)
                 case Registered():
                     effects += self._registered(event, now)
+                case Voided():
+                    effects += self._voided(now)
                 case Verdict():
                     if self.session is None:
                         effects.append(Count(Reason.COMMAND_STALE_SESSION))
@@ -216,9 +224,32 @@ class Endpoint:
                     assert_never(event)
         return effects
 
+    def _granted(self, store_id: int, now: float) -> list[Effect]:
+        is_broken = self.backlog.replay.handler_began(store_id)
+        session = self.session
+        if session is None or not session.is_exposed:
+            return []
+        effects: list[Effect] = [
+            *self.leases.tell_phase(
+                session.number, is_exposed=True, splits_live=session.splits_live
+            )
+        ]
+        if is_broken:
+            effects += self._apply(session, session.renew(Reason.SEQUENCE_GAP), now)
+        return effects
+
+    def _voided(self, now: float) -> list[Effect]:
+        """Keep nothing of what an operator may have purged: end, forget, ask for what is left."""
+        self._preparation = None
+        effects = self._end(Reason.BUFFER_PURGED, now) + self._flush()
+        self.backlog.forget_all()
+        return [*effects, *self.leases.resync(now)]
+
     def _delivered(self, entry: Entry, now: float) -> list[Effect]:
         identity = entry.identity
-        self.roster.note(entry)
+        is_replaying = self.backlog.replay.covers(identity)
+        if not self.backlog.replay.is_overtaken(entry):
+            self.roster.note(entry)
         session = self.session
         is_live = session is not None and identity not in self.quarantine
         if entry.is_marker:
@@ -227,7 +258,7 @@ class Endpoint:
                 return []
             is_waiting = self.backlog.hold_marker(entry)
             return self._apply(session, session.offer(identity, now), now) if is_waiting else []
-        if self._preparation is not None:
+        if self._preparation is not None and not is_replaying:
             self._preparation.entry_arrived()
         is_waiting = self.backlog.receive(entry, is_live=is_live)
         if session is None or not is_waiting:
@@ -279,54 +310,16 @@ class Endpoint:
     # While a session is up
 
     def _invite(self, identity: Identity, now: float) -> list[Effect]:
-        """Announce a device that the running session does not know yet."""
         session = self.session
-        if session is None or session.phase is not Phase.RUNNING or identity in self.quarantine:
+        if session is None:
             return []
-        if session.sender.is_announced(identity) or self.backlog.waiting(identity):
-            return []
-        if not self.guest_list.has_news_of(identity):
-            return []
-        marker = self.guest_list.marker(identity)
-        return self._apply(session, session.invite(marker, now, is_probe=False), now)
+        return self._apply(session, self._announcer.invite(session, identity, now), now)
 
-    def _probe(self, now: float) -> list[Effect]:
-        """Try quarantined devices again, a few at a time (R16)."""
-        effects: list[Effect] = []
-        for identity in self.quarantine.due(now):
-            if not self.guest_list.has_news_of(identity):
-                self.quarantine.release(identity)
-                continue
-            session = self.session
-            if session is None or session.phase is not Phase.RUNNING:
-                break
-            if session.sender.probes >= MAX_PROBES:
-                break
-            if not session.sender.is_announced(identity):
-                self.quarantine.postpone(identity, now)
-                marker = self.guest_list.marker(identity)
-                effects += self._apply(session, session.invite(marker, now, is_probe=True), now)
-        return effects
-
-    def _say_gone(self, identity: Identity, now: float) -> list[Effect]:
-        session = self.session
-        if session is None or not session.sender.is_announced(identity):
-            return []
-        self.backlog.hold_marker(session.sender.farewell(identity))
-        return self._apply(session, session.offer(identity, now), now)
-
-    def _has_new_fold(self, session: Session) -> bool:
-        folds = self.backlog.folds
-        return any(folds.accepts(each) and session.sender.is_announced(each) for each in folds)
-
-    def _renew(self, now: float) -> list[Effect]:
-        """A fold of an announced device can only travel in a new session (R14)."""
+    def _follow_up(self, now: float) -> list[Effect]:
         session = self.session
         if session is None or session.phase is not Phase.RUNNING:
             return []
-        if now < self._retry.renewal_at or not self._has_new_fold(session):
-            return []
-        return self._apply(session, session.renew(Reason.FOLD_IN_SESSION), now)
+        return self._apply(session, self._announcer.follow_up(session, now), now)
 
     # What a session asks
 
@@ -341,25 +334,24 @@ class Endpoint:
                         number, command.counter, command.device, command.command
                     )
                 case Expose(number):
-                    effects += self.leases.tell_phase(number, is_exposed=True)
+                    self.backlog.replay.session_began(self._unix_ms)
+                    effects += self.leases.tell_phase(
+                        number, is_exposed=True, splits_live=session.splits_live
+                    )
                 case Accepted(identity):
                     self.guest_list.accepted(identity)
+                    self.backlog.replay.unpark(identity)
                 case Unknown(identity):
-                    effects += self.guest_list.confine((identity,), now)
+                    effects += self._confine((identity,), now)
                 case Established(devices):
                     self._retry.established(now)
                     effects.append(SessionUp(session.number, devices))
-                    effects += self._invite_missing(now)
+                    missing = self._announcer.invite_missing(session, now)
+                    effects += self._apply(session, missing, now)
                 case Ended(reason):
                     effects += self._ended(session, reason, now)
                 case _:
                     assert_never(effect)
-        return effects
-
-    def _invite_missing(self, now: float) -> list[Effect]:
-        effects: list[Effect] = []
-        for identity in self.guest_list.all():
-            effects += self._invite(identity, now)
         return effects
 
     def _end(self, reason: Reason, now: float) -> list[Effect]:
@@ -370,11 +362,13 @@ class Endpoint:
         self.session = None
         effects: list[Effect] = []
         if reason is Reason.STEP_TIMEOUT and session.accepted_guests:
-            effects += self.guest_list.confine(session.unacknowledged_guests, now)
-        self.guest_list.session_ended(has_accepted=bool(session.accepted_guests))
+            effects += self._confine(session.unacknowledged_guests, now)
+        self.guest_list.session_ended(
+            has_accepted=bool(session.accepted_guests), was_answered=session.was_answered
+        )
         self._retry.ended(reason, now, was_answered=session.was_answered)
         effects += self.leases.tell_phase(session.number, is_exposed=False)
-        if reason is Reason.APPLIED_PARTLY:
+        if reason is Reason.APPLIED_PARTLY or session.splits_live:
             effects += self._flush()
             effects += self.leases.resync(now)
         self.backlog.prune()
@@ -386,12 +380,12 @@ class Endpoint:
             effects.append(Stopped())
         return effects
 
+    def _confine(self, identities: Iterable[Identity], now: float) -> list[Effect]:
+        unknown = tuple(identities)
+        for identity in unknown:
+            self.backlog.replay.park(identity)
+        return self.guest_list.confine(unknown, now)
+
     def _flush(self) -> list[Effect]:
-        """Tell the handlers what is acknowledged and what has left this process."""
-        effects: list[Effect] = []
-        for each in self.backlog.acknowledgements:
-            effects += self.leases.acknowledge(each.device, each.position.sequence)
-        self.backlog.acknowledgements.clear()
-        effects += self.leases.release(self.backlog.released)
-        self.backlog.released.clear()
-        return effects
+        backlog = self.backlog
+        return [*self.leases.settle(backlog.acknowledgements, backlog.released)]

@@ -115,7 +115,7 @@ class EndpointTask:
     def feed(self, event: Event) -> None:
         """Give an event to the core and do what it asks."""
         try:
-            for effect in self.endpoint.step(event, time.monotonic()):
+            for effect in self.endpoint.step(event, time.monotonic(), time.time_ns() // 1_000_000):
                 self._do(effect)
             self._set_timer()
         except Exception as error:  # noqa: BLE001  # a named supervisor edge: a defect ends the process
@@ -185,6 +185,7 @@ class EndpointTask:
         session = self.endpoint.session
         in_flight = 0 if session is None else session.sender.in_flight
         metrics.IN_FLIGHT.labels(self._label).set(in_flight)
+        metrics.REPLAY_HELD.labels(self._label).set(self.endpoint.backlog.replay.held)
         metrics.FOLDED_DEVICES.labels(self._label).set(len(self.endpoint.backlog.folds))
         metrics.QUARANTINED.labels(self._label).set(len(self.endpoint.quarantine))
 

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 from module_gateway.protocol.external import Position
 from module_gateway.protocol.identity import Device, Identity
 
 
+class Lane(IntEnum):
+    """In which of its streams a lease delivers something (bus.proto)."""
+
+    FOLDED = 0
+    REPLAYED = 1
+    LIVE = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Which delivery of which lease is still in this process (flow control)."""
+    """Which delivery of which lease and lane is still in this process (flow control)."""
 
     peer: int
     lease: int
     delivery: int
+    lane: Lane = Lane.FOLDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +37,7 @@ class Entry:
         is_repeat: an earlier entry had the same status: it must not be folded again.
         error: not None when the handler folded the entries `first_sequence` … `sequence`.
         receipt: None when this process made the entry itself.
+        lane: in which stream it was delivered.
     """
 
     device: Device
@@ -39,6 +50,7 @@ class Entry:
     first_sequence: int = 0
     time_unix_ms: int = 0
     receipt: Receipt | None = None
+    lane: Lane = Lane.FOLDED
 
     @property
     def identity(self) -> Identity:
@@ -52,6 +64,31 @@ class Entry:
     def position(self) -> Position | None:
         """What the control plane may remember as applied; None for a marker."""
         return None if self.is_marker else Position(self.store_id, self.sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """The handler may forget this device's entries up to `position`.
+
+    `first_sequence` 0: all of them, else from that one on.
+    """
+
+    device: Device
+    position: Position
+    first_sequence: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class Flight:
+    """One published status that waits for its StatusResponse. It carries an entry or a fold."""
+
+    counter: int
+    identity: Identity
+    state: int
+    sent_at: float
+    entry: Entry | None = None
+    is_probe: bool = False
+    is_acknowledged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,11 @@ class ErrorAggregator:
         self._frozen.discard(identity)
         self._folds.pop(identity, None)
 
+    def forget_all(self) -> None:
+        """Drop every fold of every device."""
+        self._frozen.clear()
+        self._folds.clear()
+
     # How
 
     def _add_fold(self, entry: Entry, error: bytes) -> None:

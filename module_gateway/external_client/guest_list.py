@@ -1,16 +1,16 @@
 """Whom a Connect lists, in which order, and whom it leaves out (fleet-protocol 4.4, R15, R16).
 
-Pure. Registered devices and devices with undelivered folds are invited, each once; those that the
-control plane does not know are in quarantine.
+Pure. Registered devices and devices with undelivered folds or entries are invited, each once;
+those that the control plane does not know are in quarantine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from module_gateway.external_client.backlog import Backlog
 from module_gateway.external_client.effects import Confined, Count, Effect, Guest
 from module_gateway.external_client.entries import Entry
-from module_gateway.external_client.error_aggregator import ErrorAggregator
 from module_gateway.external_client.quarantine import Quarantine
 from module_gateway.external_client.roster import Roster
 from module_gateway.protocol.errors import Reason
@@ -20,29 +20,45 @@ from module_gateway.protocol.identity import Identity
 class GuestList:
     """Who may be announced to one control plane."""
 
-    def __init__(self, roster: Roster, folds: ErrorAggregator, quarantine: Quarantine) -> None:
+    def __init__(self, roster: Roster, backlog: Backlog, quarantine: Quarantine) -> None:
         self.roster = roster
         self.quarantine = quarantine
-        self._folds = folds
+        self._folds = backlog.folds
+        self._replay = backlog.replay
         self._proven: set[Identity] = set()
         self._rotation = 0
+        self._has_failed = False
 
     def has_news_of(self, identity: Identity) -> bool:
-        """Registered, or with a fold that was not delivered."""
-        return identity in self.roster or identity in self._folds
+        """Registered, or with a fold or entries that were not delivered."""
+        return any(identity in each for each in (self.roster, self._folds, self._replay))
 
     def is_reportable(self, now: float) -> bool:
         """Whether there is anything to report (R15): without it no Connect is published."""
         return (
             any(each not in self.quarantine for each in self.roster)
             or any(each not in self.quarantine for each in self._folds)
+            or any(each not in self.quarantine for each in self._replay)
             or any(self.has_news_of(each) for each in self.quarantine.due(now))
         )
 
     def all(self) -> list[Identity]:
         """Everybody whom a session should know, each once, without those in quarantine."""
-        everybody = dict.fromkeys((*self.roster, *self._folds))
-        return [each for each in everybody if each not in self.quarantine]
+        everybody = dict.fromkeys((*self.roster, *self._folds, *self._replay))
+        return [
+            each
+            for each in everybody
+            if each not in self.quarantine and not self.is_held_back(each)
+        ]
+
+    def is_held_back(self, identity: Identity) -> bool:
+        """Its current status might overtake older ones that its handler has not delivered (R18).
+
+        Not after the control plane has accepted none of the others: it may know this one only.
+        """
+        replay = self._replay
+        is_late = replay.is_behind and replay.covers(identity) and identity not in replay
+        return is_late and not self._has_failed
 
     def guests(self, now: float) -> tuple[Guest, ...]:
         """The list of a Connect.
@@ -80,17 +96,18 @@ class GuestList:
             effects += [Count(Reason.QUARANTINED), Confined(identity)]
         return effects
 
-    def session_ended(self, *, has_accepted: bool) -> None:
+    def session_ended(self, *, has_accepted: bool, was_answered: bool = False) -> None:
         """Remember what the next list should do better."""
+        self._has_failed = (self._has_failed or was_answered) and not has_accepted
         if not has_accepted:
             self._rotation += 1
-        self._proven &= {*self.roster, *self._folds}
+        self._proven &= {*self.roster, *self._folds, *self._replay}
 
     def _guest(self, identity: Identity) -> Guest:
         if identity in self.roster:
             marker = self.roster.marker(identity)
             return Guest(marker.device, marker.status)
-        fold = self._folds.oldest(identity)
-        if fold is None:
+        news = self._folds.oldest(identity) or self._replay.newest(identity)
+        if news is None:
             raise KeyError(identity)
-        return Guest(fold.device, fold.status)
+        return Guest(news.device, news.status)

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from module_gateway.external_client.effects import Count, Superseded, Tell
-from module_gateway.external_client.entries import Entry, Receipt
+from module_gateway.external_client.entries import Acknowledgement, Entry, Lane, Receipt
 from module_gateway.external_client.rules import Verdict
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
+from module_gateway.protocol.external import Position
 from module_gateway.protocol.identity import Device, Identity
 
 RETRY_S: Final = 1.0
@@ -24,7 +25,9 @@ START_S: Final = 5.0
 """So long after its first request a client has just started: time for every handler to answer."""
 
 
-_FROM_HANDLER: Final = frozenset({"lease_granted", "snapshot", "delivery", "command_verdict"})
+_FROM_HANDLER: Final = frozenset(
+    {"lease_granted", "snapshot", "delivery", "command_verdict", "deliveries_voided"}
+)
 _IN_LEASE: Final = frozenset({"snapshot", "delivery"})
 
 
@@ -46,13 +49,41 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """A handler delivers from now on."""
+    """A handler delivers from now on, entries of this store."""
+
+    peer: int
+    store_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Voided:
+    """An operator has purged entries that this handler may have delivered."""
 
     peer: int
 
 
-LeaseEvent = Delivered | Registered | Granted | Verdict | Count | Tell | Superseded
+LeaseEvent = Delivered | Registered | Granted | Voided | Verdict | Count | Tell | Superseded
 """What a message of a handler means."""
+
+
+@dataclass(eq=False, slots=True)
+class _Stream:
+    """How far the deliveries of one lane are."""
+
+    received: int = 0
+    released: int = 0
+    released_early: set[int] = field(default_factory=set)
+    told: int = 0
+
+    def release(self, delivery: int) -> None:
+        self.released_early.add(delivery)
+        while self.released + 1 in self.released_early:
+            self.released += 1
+            self.released_early.discard(self.released)
+
+
+def _streams() -> dict[Lane, _Stream]:
+    return {lane: _Stream() for lane in Lane}
 
 
 @dataclass(eq=False, slots=True)
@@ -63,10 +94,7 @@ class _Handler:
     is_granted: bool = False
     was_granted: bool = False
     store_id: int = 0
-    received: int = 0
-    released: int = 0
-    released_early: set[int] = field(default_factory=set)
-    told: int = 0
+    streams: dict[Lane, _Stream] = field(default_factory=_streams)
     parts: list[tuple[Device, bytes]] = field(default_factory=list)
 
 
@@ -171,25 +199,35 @@ class Leases:
         request.endpoint, request.epoch, request.request = self._endpoint, self._epoch, number
         return Tell(peer, message)
 
-    def tell_phase(self, session: int, *, is_exposed: bool) -> list[Tell]:
-        """Whether what was delivered may reach the control plane from now on."""
+    def tell_phase(
+        self, session: int, *, is_exposed: bool, splits_live: bool = False
+    ) -> list[Tell]:
+        """Whether what was delivered may reach the control plane from now on.
+
+        `splits_live`: live entries of modules with replay may overtake older ones (R18).
+        """
         message = bus_pb2.Message()
         phase = message.session_phase
         phase.endpoint, phase.epoch, phase.session = self._endpoint, self._epoch, session
         phase.phase = bus_pb2.SessionPhase.EXPOSED if is_exposed else bus_pb2.SessionPhase.OFFLINE
+        phase.splits_live = splits_live
         return [Tell(peer, message) for peer in self.granted]
 
-    def acknowledge(self, device: Device, sequence: int) -> list[Tell]:
-        """Entries up to `sequence` are acknowledged upstream.
+    def acknowledge(
+        self, device: Device, position: Position, first_sequence: int = 0
+    ) -> list[Tell]:
+        """Entries `first_sequence` … `position` are acknowledged upstream; 0: from the oldest on.
 
-        One that gets lost is said again when the entry is delivered again.
+        One that gets lost is said again when the entry is delivered again. Entries of another
+        store than the owner's say nothing of its own: they are not told (R4).
         """
         peer = self.owner(device.identity)
-        if peer is None:
+        if peer is None or self._handlers[peer].store_id != position.store_id:
             return []
         message = bus_pb2.Message()
         ack = message.outbox_ack
-        ack.endpoint, ack.epoch, ack.sequence = self._endpoint, self._epoch, sequence
+        ack.endpoint, ack.epoch, ack.sequence = self._endpoint, self._epoch, position.sequence
+        ack.first_sequence = first_sequence
         device.write_to(ack.device)
         return [Tell(peer, message)]
 
@@ -205,26 +243,37 @@ class Leases:
         device.write_to(forward.device)
         return [Tell(peer, message)]
 
+    def settle(self, acknowledged: list[Acknowledgement], released: list[Receipt]) -> list[Tell]:
+        """Tell the handlers what is acknowledged and what has left this process; empty both."""
+        tells: list[Tell] = []
+        for each in acknowledged:
+            tells += self.acknowledge(each.device, each.position, each.first_sequence)
+        tells += self.release(released)
+        acknowledged.clear()
+        released.clear()
+        return tells
+
     def release(self, receipts: Iterable[Receipt]) -> list[Tell]:
-        """These deliveries have left the process; tells each handler its contiguous front."""
+        """These deliveries have left the process; tells each handler the contiguous fronts."""
         for receipt in receipts:
             handler = self._handlers.get(receipt.peer)
             if handler is None or handler.lease != receipt.lease or not handler.is_granted:
                 continue
-            handler.released_early.add(receipt.delivery)
-            while handler.released + 1 in handler.released_early:
-                handler.released += 1
-                handler.released_early.discard(handler.released)
+            handler.streams[receipt.lane].release(receipt.delivery)
         tells: list[Tell] = []
         for peer, handler in self._handlers.items():
-            if handler.is_granted and handler.released > handler.told:
-                handler.told = handler.released
-                message = bus_pb2.Message()
-                receipt_message = message.delivery_receipt
-                receipt_message.endpoint, receipt_message.epoch = self._endpoint, self._epoch
-                receipt_message.delivery = handler.released
-                tells.append(Tell(peer, message))
+            for lane, stream in handler.streams.items():
+                if handler.is_granted and stream.released > stream.told:
+                    stream.told = stream.released
+                    tells.append(Tell(peer, self._receipt(lane, stream.released)))
         return tells
+
+    def _receipt(self, lane: Lane, delivery: int) -> bus_pb2.Message:
+        message = bus_pb2.Message()
+        receipt = message.delivery_receipt
+        receipt.endpoint, receipt.epoch = self._endpoint, self._epoch
+        receipt.lane, receipt.delivery = lane.value, delivery  # type: ignore[assignment]
+        return message
 
     # In
 
@@ -245,6 +294,8 @@ class Leases:
         match body:
             case bus_pb2.LeaseGranted():
                 return self._granted(peer, handler, body)
+            case bus_pb2.DeliveriesVoided():
+                return [Voided(peer)]
             case bus_pb2.CommandVerdict():
                 return [Verdict(body.session, body.counter, body.response)]
             case bus_pb2.Snapshot():
@@ -281,10 +332,9 @@ class Leases:
         handler.lease = self._last_lease
         handler.is_granted = handler.was_granted = True
         handler.store_id = granted.store_id
-        handler.received = handler.released = handler.told = 0
-        handler.released_early.clear()
+        handler.streams = _streams()
         handler.parts.clear()
-        return [Granted(peer)]
+        return [Granted(peer, granted.store_id)]
 
     def _snapshot(
         self, peer: int, handler: _Handler, snapshot: bus_pb2.Snapshot
@@ -303,10 +353,12 @@ class Leases:
     def _delivery(
         self, peer: int, handler: _Handler, delivery: bus_pb2.Delivery, now: float
     ) -> list[LeaseEvent]:
-        if delivery.delivery != handler.received + 1:
+        lane = Lane(delivery.lane)
+        stream = handler.streams[lane]
+        if delivery.delivery != stream.received + 1:
             # The bus lost one: whatever it was, a new lease brings it again.
             return [Count(Reason.SEQUENCE_GAP), self._lease(peer, handler, now)]
-        handler.received = delivery.delivery
+        stream.received = delivery.delivery
         entry = Entry(
             Device.from_message(delivery.device),
             delivery.status,
@@ -317,7 +369,8 @@ class Leases:
             delivery.error if delivery.HasField("error") else None,
             delivery.first_sequence,
             delivery.time_unix_ms,
-            Receipt(peer, handler.lease, delivery.delivery),
+            Receipt(peer, handler.lease, delivery.delivery, lane),
+            lane,
         )
         return [Delivered(entry)]
 

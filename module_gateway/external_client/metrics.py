@@ -27,6 +27,11 @@ COMMAND_RESPONSES: Final = Counter(
 IGNORED: Final = Counter(
     f"{_PREFIX}_ignored", "What was ignored, refused or dropped, and why", ["endpoint", "reason"]
 )
+REPLAY_HELD: Final = Gauge(
+    f"{_PREFIX}_replay_statuses_held",
+    "Statuses of modules with replay that are here and not acknowledged",
+    ["endpoint"],
+)
 IN_FLIGHT: Final = Gauge(
     f"{_PREFIX}_statuses_in_flight", "Statuses that wait for their acknowledgement", ["endpoint"]
 )

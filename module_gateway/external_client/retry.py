@@ -31,6 +31,8 @@ _GIVEN_UP: Final = frozenset(
         Reason.WRONG_SESSION,
         Reason.COUNTER_EXHAUSTED,
         Reason.FOLD_IN_SESSION,
+        Reason.BUFFER_PURGED,
+        Reason.SEQUENCE_GAP,
     }
 )
 """Ends of an established session that ask for a new one at once (fleet-protocol 4.9)."""

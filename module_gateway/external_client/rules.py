@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from module_gateway.external_client.error_aggregator import ErrorModule
+from module_gateway.external_client.lane_room import LANE_BYTES, LANE_DELIVERIES
 from module_gateway.external_client.sender import LAST_COUNTER
 from module_gateway.protocol.errors import ModuleError
 from module_gateway.protocol.identity import Identity
@@ -13,7 +14,11 @@ from module_gateway.protocol.identity import Identity
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a session must know and may not ask. Durations in seconds."""
+    """What a session must know and may not ask. Durations in seconds.
+
+    `replay_modules` are those of `modules` whose every entry is sent, none folded (R18);
+    `lane_window` is the handlers' for what is delivered and not taken: deliveries and bytes.
+    """
 
     company: str
     vehicle: str
@@ -24,6 +29,8 @@ class Rules:
     stop_wait_s: float = 2.0
     window: int = 16
     last_counter: int = LAST_COUNTER
+    replay_modules: frozenset[int] = frozenset()
+    lane_window: tuple[int, int] = (LANE_DELIVERIES, LANE_BYTES)
 
     def supports(self, identity: Identity) -> bool:
         """Whether this endpoint serves such devices at all."""

@@ -8,13 +8,14 @@ sent; the others go on.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, replace
 from typing import Final
 
-from module_gateway.external_client.backlog import Backlog, Flight
+from module_gateway.external_client.backlog import Backlog
 from module_gateway.external_client.effects import Guest, Publish
-from module_gateway.external_client.entries import Entry, Fold
+from module_gateway.external_client.entries import Entry, Flight, Fold, Lane
+from module_gateway.external_client.replay_run import is_repeated_end
+from module_gateway.external_client.turns import Turns
 from module_gateway.protocol.external import DeviceState, Status
 from module_gateway.protocol.identity import Device, Identity
 
@@ -36,7 +37,10 @@ class _Invitation:
 
 
 class StatusSender:
-    """Counters, announced set and window of one session."""
+    """Counters, announced set and window of one session.
+
+    `departed`: whose DISCONNECT was acknowledged; whoever asks empties it.
+    """
 
     def __init__(
         self,
@@ -57,8 +61,8 @@ class StatusSender:
         self._probes = 0
         self._joining: set[Identity] = set()
         self._invited: dict[Identity, _Invitation] = {}
-        self._turns: deque[Identity] = deque()
-        self._in_turns: set[Identity] = set()
+        self._turns = Turns()
+        self.departed: list[Identity] = []
         self._newest_acknowledged = 0
         self._stalled_at: float | None = None
 
@@ -105,10 +109,22 @@ class StatusSender:
     def connect_guest(self, guest: Guest) -> tuple[int, Publish]:
         """The CONNECTING of step 2 and its counter; the guest's fold is frozen."""
         identity = guest.device.identity
+        oldest = self._backlog.replay.pop_for_guest(identity)
+        if oldest is not None:
+            return self._connect_with(oldest)
         fold = self._backlog.folds.freeze(identity)
         status = guest.status if fold is None else fold.status
         self._announced[identity] = Entry(guest.device, status)
         return self._publish(DeviceState.CONNECTING, Entry(guest.device, status), fold)
+
+    def _connect_with(self, oldest: Entry) -> tuple[int, Publish]:
+        self._announced[oldest.identity] = Entry(oldest.device, oldest.status)
+        counter, publish = self._publish(DeviceState.CONNECTING, oldest)
+        flight = Flight(counter, oldest.identity, DeviceState.CONNECTING, 0.0, oldest)
+        self._backlog.replay.fly(flight, is_guest=True)
+        if oldest.ends_registration:
+            self._backlog.put_first(_leaving(oldest.device, oldest.status))
+        return counter, publish
 
     def withdraw(self, identity: Identity) -> None:
         """The control plane never knew it."""
@@ -125,11 +141,17 @@ class StatusSender:
 
     def offer(self, identity: Identity) -> None:
         """Something of this device waits."""
-        if identity in self._joining or identity in self._in_turns:
+        if identity in self._joining:
             return
-        if identity in self._invited or self._backlog.is_sendable(identity):
-            self._in_turns.add(identity)
-            self._turns.append(identity)
+        replay, is_announced = self._backlog.replay, identity in self._announced
+        if replay.is_sendable(identity, Lane.REPLAYED, is_announced=is_announced):
+            self._turns.add(identity, is_replayed=True)
+        if (
+            identity in self._invited
+            or self._backlog.is_sendable(identity)
+            or replay.is_sendable(identity, Lane.LIVE, is_announced=is_announced)
+        ):
+            self._turns.add(identity)
 
     def invite(self, marker: Entry, *, is_probe: bool) -> None:
         """Announce it with its fold, or with the marker's status when there is none."""
@@ -142,9 +164,11 @@ class StatusSender:
         """Send what the window takes, one status per device in turn."""
         published: list[Publish] = []
         while self._turns and self._has_room(now):
-            identity = self._turns.popleft()
-            self._in_turns.discard(identity)
-            status = self._send_next(identity, now)
+            identity, lane = self._turns.pop()
+            if self._backlog.replay.covers(identity):
+                status = self._send_of_lane(identity, lane, now)
+            else:
+                status = self._send_next(identity, now)
             if status is not None:
                 published.append(status)
             self.offer(identity)
@@ -165,6 +189,11 @@ class StatusSender:
         self._stalled_at = None
         self._landed(flight)
         self._backlog.acknowledge(flight)
+        if flight.state is DeviceState.DISCONNECT:
+            self.departed.append(flight.identity)
+        if self._backlog.replay.has_left(flight.identity) and self.is_announced(flight.identity):
+            # A replayed entry had announced it once more.
+            self._backlog.put_first(self.farewell(flight.identity))
         self.offer(flight.identity)
         return flight
 
@@ -199,7 +228,6 @@ class StatusSender:
     def disconnect_all(self, now: float) -> list[Publish]:
         """DISCONNECT with its last status for everybody who is announced (E23)."""
         self._turns.clear()
-        self._in_turns.clear()
         self._invited.clear()
         return [
             self._fly(DeviceState.DISCONNECT, marker, now)
@@ -244,6 +272,37 @@ class StatusSender:
             self._backlog.put_first(_leaving(entry.device, entry.status))
         return self._join(entry, now)
 
+    def _send_of_lane(self, identity: Identity, lane: Lane, now: float) -> Publish | None:
+        """The next status of a device whose every entry is sent."""
+        replay = self._backlog.replay
+        is_announced = identity in self._announced
+        if identity in self._joining:
+            return None
+        invitation = self._invited.pop(identity, None)
+        entry: Entry | None
+        if invitation is not None and not is_announced:
+            entry = replay.pop_oldest(identity) or invitation.marker
+        else:
+            invitation = None
+            entry = replay.pop(identity, lane, is_announced=is_announced)
+        if entry is None:
+            return None
+        # A live entry of this session decides about that, not one that it has overtaken.
+        is_leaving = entry.ends_registration and not replay.is_governed_live(entry)
+        if is_announced:
+            return self._fly(
+                DeviceState.DISCONNECT if is_leaving else DeviceState.RUNNING, entry, now
+            )
+        if (entry.is_marker and entry.ends_registration) or is_repeated_end(entry):
+            replay.swallow(entry)
+            return None
+        if is_leaving:
+            self._backlog.put_first(_leaving(entry.device, entry.status))
+        is_probe = invitation is not None and invitation.is_probe
+        self._joining.add(identity)
+        self._probes += is_probe
+        return self._fly(DeviceState.CONNECTING, entry, now, is_probe=is_probe)
+
     def _join(self, entry: Entry, now: float, *, is_probe: bool = False) -> Publish:
         fold = self._backlog.folds.freeze(entry.identity)
         if fold is not None:
@@ -280,6 +339,7 @@ class StatusSender:
     def _publish(
         self, state: DeviceState, entry: Entry, fold: Fold | None = None
     ) -> tuple[int, Publish]:
+        is_live = entry.lane is Lane.LIVE and self._backlog.replay.covers(entry.identity)
         counter = self._next_counter
         self._next_counter += 1
         status = Status(
@@ -288,9 +348,11 @@ class StatusSender:
             counter,
             entry.device,
             entry.status,
-            None if fold is None else fold.error,
+            entry.error if fold is None else fold.error,
             entry.position if fold is None else fold.position,
             entry.time_unix_ms if fold is None else fold.time_unix_ms,
+            self._backlog.replay.is_old(entry),
+            is_live,
         )
         return counter, Publish(status)
 

@@ -31,6 +31,7 @@ from module_gateway.external_client.sender import StatusSender
 from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.external import (
     APPLIED_CAPABILITY,
+    REPLAY_CAPABILITY,
     Command,
     Connect,
     ConnectResponse,
@@ -72,7 +73,8 @@ class Session:
         """Prepare a session for `guests`, each identity once, at least one.
 
         `was_answered` says that the peer answered the Connect, `was_up` that the sequence
-        succeeded; both stay true after the end.
+        succeeded, `splits_live` that live entries overtake replayed ones (R18); all stay true
+        after the end.
 
         `stale_ids` are earlier sessions of this process: what still comes of them is harmless.
         """
@@ -92,8 +94,10 @@ class Session:
         self._accepted: list[Identity] = []
         self._without_command: set[Identity] = set()
         self._renewal = Reason.COUNTER_EXHAUSTED
+        self.is_renewing = False
         self.was_answered = False
         self.was_up = False
+        self.splits_live = False
 
     # What the endpoint asks
 
@@ -106,6 +110,12 @@ class Session:
     def is_exposed(self) -> bool:
         """Statuses were published: what was delivered may have reached the peer."""
         return self.phase not in (Phase.AWAIT_CONNECT, Phase.ENDED)
+
+    @property
+    def _capabilities(self) -> tuple[str, ...]:
+        if self._rules.replay_modules:
+            return (APPLIED_CAPABILITY, REPLAY_CAPABILITY)
+        return (APPLIED_CAPABILITY,)
 
     @property
     def accepted_guests(self) -> list[Identity]:
@@ -139,7 +149,7 @@ class Session:
             self._rules.company,
             self._rules.vehicle,
             tuple(guest.device for guest in self._guests),
-            (APPLIED_CAPABILITY,),
+            self._capabilities,
         )
         return [Publish(connect)]
 
@@ -198,6 +208,7 @@ class Session:
     def renew(self, reason: Reason) -> list[SessionEffect]:
         """End as soon as what is in flight is acknowledged: nothing shall be in doubt."""
         self._renewal = reason
+        self.is_renewing = True
         self.sender.close()
         return self._end_when_done()
 
@@ -240,6 +251,8 @@ class Session:
             return self.end(Reason.UNEXPECTED_MESSAGE)
         if self._trim(message):
             return self.end(Reason.APPLIED_PARTLY)
+        if self._rules.replay_modules and REPLAY_CAPABILITY in message.capabilities:
+            self.splits_live = self._backlog.replay.splits_live = True
         effects: list[SessionEffect] = [Expose(self.number)]
         for guest in self._guests:
             counter, publish = self.sender.connect_guest(guest)
@@ -252,7 +265,10 @@ class Session:
     def _trim(self, message: ConnectResponse) -> bool:
         """Drop what the peer has applied (R11). True: a fold must be made anew first."""
         is_partial = False
+        for identity, stretch in message.applied_live:
+            self._backlog.replay.skip(identity, stretch)
         for identity, position in message.applied:
+            self._backlog.replay.trim(identity, position)
             fold = self._backlog.folds.oldest(identity)
             while fold is not None and fold.store_id == position.store_id:
                 if position.sequence < fold.last:
@@ -260,8 +276,7 @@ class Session:
                         self._backlog.trim(identity, position.sequence)
                         is_partial = True
                     break
-                self._farewell_of(identity)
-                self._backlog.acknowledge_fold(identity)
+                self._backlog.deliver_fold(identity)
                 fold = self._backlog.folds.oldest(identity)
         return is_partial
 
@@ -306,20 +321,12 @@ class Session:
             return effects
         # Only now it is certain that the peer took the folds (R11).
         for identity in self._accepted:
-            if self._backlog.folds.frozen(identity) is not None:
-                self._farewell_of(identity)
-                self._backlog.acknowledge_fold(identity)
+            self._backlog.deliver_guest(identity)
         if message.device.identity in self._without_command:
             self._without_command.discard(message.device.identity)
             self.deadline = now + self._rules.step_timeout_s
         self._settle_when_complete(now)
         return effects
-
-    def _farewell_of(self, identity: Identity) -> None:
-        """A device that left before it was announced gets its DISCONNECT after the sequence."""
-        fold = self._backlog.folds.frozen(identity)
-        if fold is not None and fold.ends_registration:
-            self._backlog.put_first(Entry(fold.device, fold.status, ends_registration=True))
 
     def _settle_when_complete(self, now: float) -> None:
         if self.phase is not Phase.AWAIT_COMMANDS or self._without_command:
@@ -343,7 +350,7 @@ class Session:
         self.was_up = True
         self.sender.begin()
         established = Established(len(self.sender.announced))
-        return [established, *self._pump(now)]
+        return [*self._pump(now), established]  # whoever is invited then comes behind these
 
     def _pump(self, now: float) -> list[SessionEffect]:
         if self.phase is not Phase.RUNNING:

@@ -90,11 +90,17 @@ async def serve(runtime: Runtime, fault: Fault) -> None:
         find_bus(settings.bus, runtime.state_dir, os.environ), f"{COMPONENT}-{os.getpid()}"
     )
     runtime.health.set("bus", is_ok=False, detail="not connected yet")
+    runtime.health.set("handler", is_ok=False, detail="none was heard yet")
 
     def bus_changed(is_up: bool, reason: str) -> None:  # noqa: FBT001  # as `Health.set` has it
         runtime.health.set("bus", is_up, reason)
 
-    server = InternalServer(settings, modules, bus, fault, bus_changed)
+    def handler_changed(is_heard: bool, detail: str) -> None:  # noqa: FBT001  # likewise
+        runtime.health.set("handler", is_heard, detail)
+
+    server = InternalServer(
+        settings, modules, bus, fault, bus_changed, handler_changed, runtime.progress
+    )
 
     async def announce() -> None:
         await server.started.wait()

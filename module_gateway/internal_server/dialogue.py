@@ -21,6 +21,7 @@ from module_gateway.internal_server.routes import Routes
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.identity import Device
+from module_gateway.runtime.health import Progress
 from module_gateway.runtime.log import get_logger
 from module_gateway.runtime.settings import BusSettings
 
@@ -59,11 +60,15 @@ class HandlerDialogue:
         demand: Demand,
         is_pushed_to: Callable[[Device], bool],
         bus_changed: Callable[[bool, str], None],
+        handler_changed: Callable[[bool, str], None] = lambda _is_heard, _detail: None,
+        progress: Progress | None = None,
     ) -> None:
-        self.link: Final = Link(bus, bus_pb2.INTERNAL_SERVER, settings, self)
+        kind = bus_pb2.INTERNAL_SERVER
+        self.link: Final = Link(bus, kind, settings, self, progress=progress)
         self._demand = demand
         self._is_pushed_to = is_pushed_to
         self._bus_changed = bus_changed
+        self._handler_changed = handler_changed
         self._routes = Routes()
         self._peers: dict[Address, HandlerPeer] = {}
         self._asked: dict[int, DeviceConnection] = {}
@@ -192,6 +197,7 @@ class HandlerDialogue:
         if peer not in self._peers:
             self._peers[peer] = HandlerPeer(peer, self._demand.unanswered_requests)
             _log.info("handler_found", handler=str(peer))
+            self._handler_changed(True, "")
         self._routes.announce(peer, presence)
         self._hand_over(also=peer)
 
@@ -201,6 +207,8 @@ class HandlerDialogue:
         if lost is None:
             return
         _log.warning("handler_lost", handler=str(peer), connections=len(lost))
+        if not self._peers:
+            self._handler_changed(False, "no module handler is heard on the bus")
         self._routes.forget(peer)
         self._hand_over()
         for connection in list(self._asked.values()):

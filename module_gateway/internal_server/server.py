@@ -25,6 +25,7 @@ from module_gateway.internal_server.validation import Admission, KnownModule, is
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.identity import Device
+from module_gateway.runtime.health import Progress
 from module_gateway.runtime.log import clean_text, get_logger
 from module_gateway.runtime.settings import InternalServerSettings, Settings
 from module_gateway.runtime.tasks import start_task, stop_tasks
@@ -60,7 +61,10 @@ class InternalServer:
         bus: Bus,
         fault: Fault = Fault.NONE,
         bus_changed: Callable[[bool, str], None] = lambda _is_up, _reason: None,
+        handler_changed: Callable[[bool, str], None] = lambda _is_heard, _detail: None,
+        progress: Progress | None = None,
     ) -> None:
+        """`bus_changed` and `handler_changed` are told whether bus and handlers are there."""
         own = settings.internal_server_settings
         attached = {n for e in settings.external_connection.endpoints for n in e.modules}
         admission = Admission(modules, frozenset(attached), own.max_text_bytes)
@@ -86,6 +90,8 @@ class InternalServer:
             Demand(own.unanswered_requests, own.reply_window_ms / 1000),
             admission.is_pushed_to,
             bus_changed,
+            handler_changed,
+            progress,
         )
         self._last_instance = 0
         self._is_stopping = False

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from module_gateway.bus.location import find_bus
 from module_gateway.bus.mqtt import MqttBus
 from module_gateway.module_handler.handler import ModuleHandler
 from module_gateway.module_handler.limits import parse_partitions
+from module_gateway.module_handler.sqlite_store import SqliteStore
+from module_gateway.module_handler.store import MemoryStore, Store
 from module_gateway.modules.catalog import load_modules
 from module_gateway.protocol.errors import ConfigError
 from module_gateway.runtime.options import Once, add_common_options, load_settings
@@ -20,6 +23,9 @@ from module_gateway.runtime.tasks import start_task, stop_tasks
 from module_gateway.runtime.watchdog import TimeLimit
 
 COMPONENT: Final = "module_handler"
+
+STORE_FILE: Final = Path("store", "handler.db")
+"""Below the state folder."""
 
 
 def module_numbers(text: str) -> tuple[int, ...]:
@@ -92,6 +98,14 @@ def check_modules(settings: Settings) -> None:
             )
 
 
+def open_store(settings: Settings, state_dir: Path) -> Store:
+    """Where this handler keeps what survives; nothing is opened before it is loaded."""
+    durability = settings.module_handler_settings.durability
+    if durability == "memory":
+        return MemoryStore()
+    return SqliteStore(state_dir / STORE_FILE, durability)
+
+
 async def serve(runtime: Runtime) -> None:
     """Run until `runtime.stop`.
 
@@ -107,7 +121,10 @@ async def serve(runtime: Runtime) -> None:
     bus = MqttBus(location, f"{COMPONENT}-{os.getpid()}")
     runtime.health.set("bus", is_ok=False, detail="not connected yet")
     runtime.health.set("store", is_ok=False, detail="not loaded yet")
-    handler = ModuleHandler(settings, modules, bus, health_changed=runtime.health.set)
+    store = open_store(settings, runtime.state_dir)
+    handler = ModuleHandler(
+        settings, modules, bus, store, runtime.health.set, progress=runtime.progress
+    )
 
     async def announce() -> None:
         await handler.ready()
@@ -118,6 +135,7 @@ async def serve(runtime: Runtime) -> None:
         await handler.run(runtime.stop)
     finally:
         await stop_tasks([announcing])
+        await store.close()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

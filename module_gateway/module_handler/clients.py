@@ -53,6 +53,12 @@ class Clients:
             "session_phase": self._session_phase,
         }
 
+    def send_snapshots(self, turn: Turn) -> None:
+        """Answer who asked for a snapshot, behind the deliveries. Ends a turn."""
+        for lease, request in self._upstream.take_snapshots_due():
+            registered = self._devices.registered(lease.modules)
+            self._upstream.send_snapshot(lease, request, registered, turn)
+
     def _lease(self, sender: Address, message: bus_pb2.Message, turn: Turn) -> None:
         lease = self._upstream.grant(sender, message.lease, turn)
         if lease is None:
@@ -67,27 +73,26 @@ class Clients:
         receipt = message.delivery_receipt
         lease = self._upstream.current(sender, receipt.endpoint, receipt.epoch, turn)
         if lease is not None:
-            lease.taken(receipt.delivery)
+            lease.taken(receipt.lane, receipt.delivery)
 
     def _outbox_ack(self, sender: Address, message: bus_pb2.Message, turn: Turn) -> None:
         ack = message.outbox_ack
         lease = self._upstream.current(sender, ack.endpoint, ack.epoch, turn)
         identity = Device.from_message(ack.device).identity
         if lease is not None and identity.module in lease.modules:
-            self._upstream.acknowledge(identity, ack.sequence, turn)
+            self._upstream.acknowledge(identity, ack.first_sequence, ack.sequence, turn)
 
     def _snapshot_request(self, sender: Address, message: bus_pb2.Message, turn: Turn) -> None:
         request = message.snapshot_request
         lease = self._upstream.current(sender, request.endpoint, request.epoch, turn)
         if lease is not None:
-            registered = self._devices.registered(lease.modules)
-            self._upstream.send_snapshot(lease, request.request, registered, turn)
+            lease.asked_snapshot = request.request
 
     def _session_phase(self, sender: Address, message: bus_pb2.Message, turn: Turn) -> None:
         phase = message.session_phase
         lease = self._upstream.current(sender, phase.endpoint, phase.epoch, turn)
         if lease is not None:
-            self._upstream.enter_phase(lease, phase.phase, turn)
+            self._upstream.enter_phase(lease, phase, turn)
 
     def _command_forward(self, sender: Address, message: bus_pb2.Message, turn: Turn) -> None:
         """A command from a control plane: judged once, and only in its own session (R19)."""

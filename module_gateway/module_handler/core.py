@@ -12,24 +12,33 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias, assert_never
 
 from module_gateway.bus.address import Address
+from module_gateway.module_handler.buffer_desk import TOOL, BufferDesk
 from module_gateway.module_handler.clients import Clients
 from module_gateway.module_handler.connections import ConnectionLimits, Connections
 from module_gateway.module_handler.devices import DeviceLimits, Devices
 from module_gateway.module_handler.registration import DeviceModule
-from module_gateway.module_handler.roster import Seat, Standing
+from module_gateway.module_handler.roster import Connection, Seat, Standing
 from module_gateway.module_handler.store import (
+    CommandsStored,
     DeviceForgotten,
     DeviceStored,
     HolderStored,
+    Page,
+    RegistrationStored,
     StoredState,
 )
 from module_gateway.module_handler.turn import SERVER, Turn
 from module_gateway.module_handler.upstream import Upstream, UpstreamLimits
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
-from module_gateway.protocol.identity import Identity
+from module_gateway.protocol.identity import Device, Identity
 
 CLIENT: Final = int(bus_pb2.EXTERNAL_CLIENT)
+
+_Lasting: TypeAlias = tuple[
+    tuple[Device, Connection] | None, RegistrationStored | None, CommandsStored | None
+]
+"""What is stored of an identity, without what alone is not worth a write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,14 @@ class MessagesMissed:
     """
 
 
-Event: TypeAlias = Heard | PeerUp | PeerLost | LinkBroken | MessagesMissed
+@dataclass(frozen=True, slots=True)
+class PageRead:
+    """The store has answered one of the reads of an earlier turn."""
+
+    page: Page
+
+
+Event: TypeAlias = Heard | PeerUp | PeerLost | LinkBroken | MessagesMissed | PageRead
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +119,27 @@ class Core:
             now: monotonic seconds.
         """
         self._modules = modules
-        self._upstream = Upstream(limits.upstream, modules, store_id)
+        self._upstream = Upstream(limits.upstream, modules, store_id, now)
         self._devices = Devices(modules, limits.devices, self._upstream)
         owed = self._upstream.outbox.identities
         self._connections = Connections(limits.connections, modules, self._devices, owed)
-        clients = Clients(self._upstream, self._devices, self._connections.holder)
-        self._readers: Final = {SERVER: self._connections.readers, CLIENT: clients.readers}
+        self._clients = Clients(self._upstream, self._devices, self._connections.holder)
+        desk = BufferDesk(self._upstream, modules, self._devices.is_registered, store_id)
+        self._readers: Final = {
+            SERVER: self._connections.readers,
+            CLIENT: self._clients.readers,
+            TOOL: desk.readers,
+        }
+        self._stored: dict[Identity, _Lasting] = {}
+        self._upstream.restore(state)
         self._restore(state, now)
 
     # Questions
 
     def next_due(self) -> float | None:
         """When `decide` has something to do without any event, at the earliest."""
-        dues = (self._connections.next_due(), self._devices.next_due())
+        parts = (self._connections, self._devices, self._upstream)
+        dues = (part.next_due() for part in parts)
         return min((due for due in dues if due is not None), default=None)
 
     def holder(self, identity: Identity) -> Seat | None:
@@ -128,6 +152,7 @@ class Core:
             "registered": len(self._devices),
             "seats": self._connections.seats,
             "outbox_entries": len(self._upstream.outbox),
+            "outbox_bytes": self._upstream.outbox.size_bytes,
             "deliveries_untaken": self._upstream.untaken,
         }
 
@@ -156,22 +181,31 @@ class Core:
                         self._peer_up(peer, turn)
                 case MessagesMissed():
                     self._upstream.interrupt()
+                case PageRead(page):
+                    self._page_read(page, turn)
                 case _:
                     assert_never(event)
         if is_drained:
             self._connections.admit(turn)
             self._connections.expire(turn)
             self._devices.expire(turn)
+            self._upstream.expire(turn)
         self._upstream.deliver(turn)
+        self._clients.send_snapshots(turn)
         self._store_touched(turn)
         return turn
 
-    def inherit_clients(self, former: Core) -> None:
-        """Go on serving the clients of a core whose last turn could not be committed.
+    def inherit(self, former: Core, failed: Turn) -> None:
+        """Go on where a core ended whose last turn could not be committed.
 
-        What that turn was to send is lost; the streams show it.
+        What that turn was to send is lost: to clients, whose streams show it, and to devices,
+        whose servers close them for it. Of everybody else it is known how far he was answered.
         """
         self._upstream.inherit_clients(former._upstream)
+        for identity in self._stored.keys() - failed.touched.keys():
+            seat, known = self.holder(identity), former.holder(identity)
+            if seat is not None and known is not None and seat.connection == known.connection:
+                seat.last_sequence, seat.reply = known.last_sequence, known.reply
 
     def _read(self, sender: Address, messages: Sequence[bus_pb2.Message], turn: Turn) -> None:
         readers = self._readers.get(sender.kind, {})
@@ -194,27 +228,41 @@ class Core:
         elif peer.kind == CLIENT:
             self._upstream.client_lost(peer)
 
+    def _page_read(self, page: Page, turn: Turn) -> None:
+        folding = self._upstream.page_read(page, turn)
+        if folding is not None:
+            identity = folding.fold.device.identity
+            self._devices.note_fold(identity, folding.failure, turn.now)
+
     def _store_touched(self, turn: Turn) -> None:
+        """What has changed. How far a connection is, is no change by itself: its server knows."""
         for identity in turn.touched:
             seat = self._connections.holder(identity)
             registration = self._devices.stored_registration(identity)
             parked = self._devices.stored_parked(identity)
             if seat is None and registration is None and parked is None:
-                turn.changes.append(DeviceForgotten(identity))
+                if self._stored.pop(identity, None) is not None:
+                    turn.changes.append(DeviceForgotten(identity))
                 continue
+            connected = None if seat is None else (seat.device, seat.connection)
+            lasting = (connected, registration, parked)
+            if self._stored.get(identity) == lasting:
+                continue
+            self._stored[identity] = lasting
             holder = None
             if seat is not None:
                 holder = HolderStored(seat.device, seat.connection, seat.last_sequence, seat.reply)
             turn.changes.append(DeviceStored(identity, holder, registration, parked))
 
     def _restore(self, state: StoredState, now: float) -> None:
-        self._upstream.restore(state)
         seats = []
         for stored in state.devices:
             if stored.identity.module not in self._modules:
                 continue
             self._devices.restore(stored.identity, stored.registration, stored.parked, now)
             holder = stored.holder
+            connected = None if holder is None else (holder.device, holder.connection)
+            self._stored[stored.identity] = (connected, stored.registration, stored.parked)
             if holder is not None:
                 seat = Seat(holder.connection, holder.device, Standing.HOLDER)
                 seat.last_sequence, seat.reply = holder.last_sequence, holder.reply

@@ -1,40 +1,28 @@
-"""The stream of outbox entries to the external client of one endpoint (contract R8, R17).
+"""One endpoint's claim on the outbox, in lanes (contract R8, R17, R18).
 
-Pure. A lease belongs to one epoch of one client. Its deliveries are numbered 1, 2, 3 …; a client
-that misses a number leases again and the stream starts over, so nothing here is ever repeated.
+Pure. A lease belongs to one epoch of one client. It delivers in lanes, each with its own numbers
+1, 2, 3 … and its own window; a client that misses a number leases again and all of them start
+over, so nothing here is ever repeated.
+
+    lane       carries
+    FOLDED     entries of modules without replay, and every marker
+    REPLAYED   entries of modules with replay, oldest first
+    LIVE       while the session splits: those of them that are newer than the split, the cut
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from module_gateway.bus.address import Address
-from module_gateway.module_handler.outbox import ENTRY_OVERHEAD_BYTES, Entry, Outbox
+from module_gateway.module_handler.outbox import Entry, Outbox
+from module_gateway.module_handler.store import Page, StreamQuery
+from module_gateway.module_handler.stream import Numbered, Stream, Window
+from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.identity import Device
 
-STALE_PENDING: Final = 1_000
-"""So many numbers of folded or acknowledged entries may wait before the list is made anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """What may be delivered and not taken by the client yet."""
-
-    deliveries: int
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Numbered:
-    """One delivery: an entry, or a marker that repeats a status and has no entry."""
-
-    number: int
-    entry: Entry | None
-    device: Device
-    status: bytes
+__all__ = ["Lease", "Numbered", "Window"]
 
 
 class Lease:
@@ -47,9 +35,23 @@ class Lease:
         modules: the modules of the endpoint.
         is_exposed: a session is being opened or open (SessionPhase).
         exposed_to: entries up to this number may have reached the control plane.
+        held_to: entries with replay up to this number may wait at the client, which sends them
+            one by one: a fold of them would count them twice.
+        asked_snapshot: the client's last request for a snapshot that is not answered; 0: none.
+        cut: while live and replayed entries are delivered beside each other, the last number
+            that REPLAYED carries.
     """
 
-    def __init__(self, endpoint: int, epoch: int, modules: frozenset[int], window: Window) -> None:
+    def __init__(
+        self,
+        endpoint: int,
+        epoch: int,
+        modules: frozenset[int],
+        replayed: frozenset[int],
+        window: Window,
+        reads: Iterator[int],
+    ) -> None:
+        """`replayed`: the modules with replay, of whichever endpoint. `reads`: see `Stream`."""
         self.endpoint = endpoint
         self.epoch = epoch
         self.modules = modules
@@ -57,30 +59,41 @@ class Lease:
         self.is_suspended = False
         self.is_exposed = False
         self.exposed_to = 0
-        self._window = window
-        self._pending: deque[int] = deque()
-        self._last_delivered = 0
-        self._last_number = 0
-        self._untaken: deque[tuple[int, int]] = deque()
-        self._untaken_bytes = 0
+        self.held_to = 0
+        self.asked_snapshot = 0
+        self.cut: int | None = None
+        self._replayed_modules: Final = modules & replayed
+
+        def stream(lane: int, carried: frozenset[int]) -> Stream:
+            return Stream(endpoint, lane, carried, window, reads)
+
+        self._folded = stream(bus_pb2.FOLDED, modules - replayed)
+        self._replayed = stream(bus_pb2.REPLAYED, self._replayed_modules)
+        self._live = stream(bus_pb2.LIVE, self._replayed_modules)
+        # What is fresh goes first: a turn may hand out a whole window of each.
+        self._streams: Final = (self._live, self._folded, self._replayed)
+
+    # Its life
 
     def start(self, client: Address, outbox: Outbox) -> None:
-        """Begin the stream anew, with the oldest unacknowledged entry, as delivery 1."""
+        """Begin all lanes anew, with the oldest unacknowledged entry, as delivery 1."""
         self.client = client
-        self.is_suspended = False
-        self._last_number = 0
-        self._rewind(outbox)
+        for stream in self._streams:
+            stream.renumber()
+        self._begin(outbox)
 
     def interrupt(self, outbox: Outbox) -> None:
         """Something under way may be lost: skip a number, so that the client notices."""
-        self.is_suspended = False
-        self._last_number += 1
-        self._rewind(outbox)
+        for stream in self._streams:
+            stream.skip_number()
+        self._begin(outbox)
 
     def inherit_client(self, former: Lease, outbox: Outbox) -> None:
-        """Go on behind another object's stream of this epoch, with a gap."""
+        """Go on behind another object's lanes of this epoch, with a gap."""
         self.client = former.client
-        self._last_number = former._last_number
+        self.held_to = max(self.held_to, former.held_to)
+        for stream, known in zip(self._streams, former._streams, strict=True):
+            stream.go_on_behind(known)
         if former.is_suspended:
             self.suspend()
         elif self.client is not None:
@@ -89,62 +102,109 @@ class Lease:
     def suspend(self) -> None:
         """The client is silent. What is exposed stays so: its session may live on."""
         self.is_suspended = True
-        self._pending.clear()
+        self.asked_snapshot = 0
+        for stream in self._streams:
+            stream.stop()
 
-    def appended(self, entry: Entry, outbox: Outbox) -> None:
-        """The outbox has a new entry of one of the modules."""
-        if self.client is None or self.is_suspended:
+    def enter_phase(self, outbox: Outbox, *, is_exposed: bool, splits: bool) -> None:
+        """The client opens a session with what it was given, or its session is over.
+
+        After the end of a split it leases again: until then only FOLDED goes on.
+        """
+        self.is_exposed = is_exposed
+        delivered = max(stream.last_delivered for stream in self._streams)
+        self.exposed_to = max(self.exposed_to, delivered) if is_exposed else 0
+        if splits and is_exposed and self._replayed_modules:
+            self._split(outbox)
+        elif self.cut is not None:
+            self.cut = None
+            self._live.stop()
+            self._replayed.stop()
+
+    def _begin(self, outbox: Outbox) -> None:
+        self.is_suspended = False
+        self.asked_snapshot = 0
+        self.cut = None
+        self._live.stop()
+        self._folded.start(outbox)
+        self._replayed.start(outbox)
+
+    def _split(self, outbox: Outbox) -> None:
+        """From here on what is new overtakes. Said again it changes nothing."""
+        if self.cut is not None or not self._is_served:
             return
-        self._pending.append(entry.sequence)
-        if len(self._pending) > STALE_PENDING + len(outbox):
-            self._pending = deque(s for s in self._pending if outbox.entry(s) is not None)
+        self.cut = outbox.last_sequence
+        self._live.start_behind(self.cut)
+        outbox.seal(self._replayed_modules)
+
+    @property
+    def _is_served(self) -> bool:
+        return self.client is not None and not self.is_suspended
+
+    # In
+
+    def appended(self, entry: Entry) -> None:
+        """The outbox has a new entry of one of the modules."""
+        if self._is_served:
+            self._carrier(entry.device.identity.module).append(entry)
+
+    def folded(self, fold: Entry) -> None:
+        """A fold stands for everything of its identity up to its number."""
+        for stream in self._streams:
+            stream.folded(fold)
+
+    def page_read(self, page: Page) -> None:
+        """What the store found for one of the lanes."""
+        for stream in self._streams:
+            stream.page_read(page)
+
+    def taken(self, lane: int, number: int) -> None:
+        """All deliveries of a lane up to a number have left the client's queue."""
+        for stream in self._streams:
+            if stream.lane == lane:
+                stream.taken(number)
+
+    # Out
 
     def pump(self, outbox: Outbox) -> Iterator[Numbered]:
-        """Hand out entries while the window is open. The caller sends each of them."""
-        while self._pending and self._is_open:
-            entry = outbox.entry(self._pending.popleft())
-            if entry is None:
-                continue  # acknowledged or folded since
-            self._last_delivered = entry.sequence
+        """Hand out entries while the windows are open. The caller sends each of them."""
+        for stream in self._streams:
+            yield from stream.pump(outbox)
             if self.is_exposed:
-                self.exposed_to = max(self.exposed_to, entry.sequence)
-            yield Numbered(self._number(entry.size_bytes), entry, entry.device, entry.status)
+                self.exposed_to = max(self.exposed_to, stream.last_delivered)
+        self.held_to = max(self.held_to, self._replayed.last_delivered, self._live.last_delivered)
 
     def mark(self, device: Device, status: bytes) -> Numbered | None:
         """Hand out a marker; None when entries wait, which say more than a repetition."""
-        if self.client is None or self.is_suspended or self._pending or not self._is_open:
+        if not self._is_served:
             return None
-        number = self._number(ENTRY_OVERHEAD_BYTES + len(status))
-        return Numbered(number, None, device, status)
+        carrier = self._carrier(device.identity.module)
+        if not (carrier.is_idle and self._folded.is_idle):
+            return None
+        return self._folded.mark(device, status)
 
-    def taken(self, number: int) -> None:
-        """All deliveries up to a number have left the client's queue."""
-        while self._untaken and self._untaken[0][0] <= number:
-            self._untaken_bytes -= self._untaken.popleft()[1]
+    def is_snapshot_due(self) -> bool:
+        """A snapshot was asked for, and everything that it must not overtake is handed out."""
+        return self.asked_snapshot != 0 and self._folded.is_exhausted
 
-    def enter_phase(self, *, is_exposed: bool) -> None:
-        """The client opens a session with what it was given, or its session is over."""
-        self.is_exposed = is_exposed
-        self.exposed_to = max(self.exposed_to, self._last_delivered) if is_exposed else 0
+    def next_reads(self) -> list[StreamQuery]:
+        """What the store is to be asked now."""
+        queries = (stream.next_read() for stream in self._streams)
+        return [query for query in queries if query is not None]
+
+    def safe_to(self, module: int) -> int:
+        """Entries of a module up to this number are not folded before twice the bound (R8)."""
+        if module in self._replayed_modules:
+            return max(self.exposed_to, self.held_to)
+        return self.exposed_to
 
     @property
     def untaken(self) -> int:
         """Deliveries that are under way or wait at the client."""
-        return len(self._untaken)
+        return sum(stream.untaken for stream in self._streams)
 
-    @property
-    def _is_open(self) -> bool:
-        window = self._window
-        return len(self._untaken) < window.deliveries and self._untaken_bytes < window.size_bytes
-
-    def _rewind(self, outbox: Outbox) -> None:
-        self._pending = deque(outbox.sequences(self.modules))
-        self._last_delivered = 0
-        self._untaken.clear()
-        self._untaken_bytes = 0
-
-    def _number(self, size_bytes: int) -> int:
-        self._last_number += 1
-        self._untaken.append((self._last_number, size_bytes))
-        self._untaken_bytes += size_bytes
-        return self._last_number
+    def _carrier(self, module: int) -> Stream:
+        """The lane of a module's new entries."""
+        if module not in self._replayed_modules:
+            return self._folded
+        return self._replayed if self.cut is None else self._live

@@ -88,6 +88,7 @@ class Devices:
         self._graces: Deadlines[Identity] = Deadlines()
         self._suspensions = Suspensions()
         self._push_only_types: dict[tuple[int, int], bool] = {}
+        self._unfoldable: set[Identity] = set()
 
     # Questions
 
@@ -112,6 +113,14 @@ class Devices:
         """A module call for a device, connected or not, failed: hangs are remembered."""
         if error.reason is Reason.MODULE_HUNG:
             self._suspensions.hung(identity, now)
+
+    def note_fold(self, identity: Identity, failure: ModuleError | None, now: float) -> None:
+        """Entries of a device were folded. Statuses that work do not excuse a fold that hangs."""
+        if failure is not None and failure.reason is Reason.MODULE_HUNG:
+            self._unfoldable.add(identity)
+            self._suspensions.hung(identity, now)
+        else:
+            self._unfoldable.discard(identity)
 
     def next_due(self) -> float | None:
         """When `expire` has something to do at the earliest."""
@@ -144,10 +153,8 @@ class Devices:
         if work is None:
             turn.note("status_invalid", device=str(seat.device), status=status[:SHOWN_BYTES])
             return NoAnswer(bus_pb2.STATUS_INVALID, Reason.STATUS_INVALID)
-        failure = self._apply(identity, work, turn)
-        if failure is not None and failure.reason is Reason.MODULE_HUNG:
-            self._suspensions.hung(identity, turn.now)
-        else:
+        self._apply(identity, work, turn)
+        if identity not in self._unfoldable:
             self._suspensions.worked(identity)
         return Answer(work.answer)
 
@@ -166,8 +173,8 @@ class Devices:
             return work_out_first(device, module, status, self._parked.get(identity), now)
         return work_out(registration, module, status, now)
 
-    def _apply(self, identity: Identity, work: Work, turn: Turn) -> ModuleError | None:
-        """Change what the status changes; returns the module's refusal to fold, if any."""
+    def _apply(self, identity: Identity, work: Work, turn: Turn) -> None:
+        """Change what the status changes."""
         registration = work.registration
         if identity not in self._registrations:
             self._registrations[identity] = registration
@@ -179,9 +186,9 @@ class Devices:
             turn.count(work.failure.reason)
         turn.applied += 1
         if publication is None:
-            return None
+            return
         self._heartbeats.arm(identity, turn.now + self._limits.heartbeat_s)
-        return self._upstream.publish(registration.device, publication, turn)
+        self._upstream.publish(registration.device, publication, turn)
 
     # Commands
 
@@ -269,12 +276,16 @@ class Devices:
             self._heartbeats.arm(identity, turn.now + self._limits.heartbeat_s)
 
     def beat_soon(self, modules: frozenset[int], now: float) -> None:
-        """Let the devices of these modules say a heartbeat within the jitter (R22)."""
+        """Let the devices of these modules say a heartbeat within the jitter (R22).
+
+        Not at once: what is delivered before it may have to be read first.
+        """
         for identity in self._registrations:
             if identity.module in modules:
                 due = self._heartbeats.due(identity)
                 soon = now + self._jitter_s(identity)
-                self._heartbeats.arm(identity, soon if due is None else min(due, soon))
+                if due is None or not now < due < soon:
+                    self._heartbeats.arm(identity, soon)
 
     def restore(
         self,

@@ -22,16 +22,19 @@ from module_gateway.module_handler.core import (
     Event,
     Heard,
     LinkBroken,
+    PageRead,
     PeerLost,
     PeerUp,
 )
 from module_gateway.module_handler.inbox import Inbox
 from module_gateway.module_handler.limits import limits_of
-from module_gateway.module_handler.store import MemoryStore, Store
+from module_gateway.module_handler.reader import PageReader
+from module_gateway.module_handler.store import Change, MemoryStore, Page, Store
 from module_gateway.module_handler.turn import Turn
 from module_gateway.modules.containment import ContainedModule
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason, StoreError
+from module_gateway.runtime.health import Progress
 from module_gateway.runtime.log import clean_text, get_logger
 from module_gateway.runtime.settings import Settings
 from module_gateway.runtime.tasks import start_task, stop_tasks
@@ -43,6 +46,9 @@ whole stop has 10 s)."""
 RETRY_MIN_S: Final = 0.1
 RETRY_MAX_S: Final = 5.0
 """Between attempts on a store that fails. Devices meanwhile get no answer and come again."""
+
+STALL_S: Final = 30.0
+"""A flash card may need seconds for one sync; nothing that still works needs so long."""
 
 LATE_S: Final = 0.05
 CATCH_UP_TURNS: Final = 5
@@ -81,6 +87,7 @@ class ModuleHandler:
         health_changed: Callable[[str, bool, str], None] = lambda *_: None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        progress: Progress | None = None,
     ) -> None:
         """Prepare a handler.
 
@@ -92,6 +99,7 @@ class ModuleHandler:
             health_changed: told ("bus" or "store", is_ok, detail) on every change.
             clock: monotonic seconds.
             wall: Unix time in seconds; only written down.
+            progress: of the process; what waits in the inbox must not stand still.
 
         Raises:
             ConfigError: the partitions have a wrong form.
@@ -109,6 +117,9 @@ class ModuleHandler:
         self._health_changed = health_changed
         self._clock, self._wall = clock, wall
         self._inbox = Inbox()
+        self._turns = (progress or Progress()).expect("turns of the core and commits", STALL_S)
+        self._reader = PageReader(self._store, self._page_found, self._read_failed)
+        self._has_read_failed = False
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._late_for: float | None = None
@@ -131,7 +142,7 @@ class ModuleHandler:
         Raises:
             StoreError: the state cannot be loaded at the start.
         """
-        self._core = await self._load()
+        self._core, _ = await self._load()
         self._health_changed("store", True, "")
         self.link = Link(
             self._bus,
@@ -143,6 +154,7 @@ class ModuleHandler:
         )
         link_task = start_task(self.link.run(), "module-handler-link")
         work_task = start_task(self._work_until_stopped(), "module-handler-work")
+        read_task = start_task(self._reader.run(), "module-handler-reads")
         try:
             await _either(stop, work_task)
             self._stop.set()
@@ -155,7 +167,7 @@ class ModuleHandler:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-            await stop_tasks([work_task, link_task])
+            await stop_tasks([work_task, read_task, link_task])
 
     # What the link tells
 
@@ -186,7 +198,23 @@ class ModuleHandler:
     def _put(self, event: Event) -> None:
         if not self._inbox.put(event) and isinstance(event, Heard):
             metrics.DROPPED.labels(Reason.QUEUE_FULL).inc(len(event.messages))
+        self._turns.wait()
         self._wake.set()
+
+    # What the store tells
+
+    def _page_found(self, page: Page) -> None:
+        self._put(PageRead(page))
+
+    def _read_failed(self, error: StoreError) -> None:
+        """What cannot be read is as bad as what cannot be committed."""
+        self._store_failed("read_failed", error)
+        self._has_read_failed = True
+        self._wake.set()
+
+    def _store_failed(self, event: str, error: StoreError) -> None:
+        self._health_changed("store", False, str(error))
+        _log.error(event, error=clean_text(error, FIELD_CHARS))
 
     # Drain, decide, commit, release
 
@@ -201,13 +229,16 @@ class ModuleHandler:
                 if await self._commit(turn):
                     backoff_s = RETRY_MIN_S
                     self._send(turn)
+                    if not self._stop.is_set():
+                        self._reader.ask(turn.reads)
                     await asyncio.sleep(0)  # the link goes first: lines of a crowd take long
                     self._record(turn)
                 else:
                     await self._pause(backoff_s)
                     backoff_s = min(2 * backoff_s, RETRY_MAX_S)
-                    if not await self._reload():
+                    if not await self._reload(turn):
                         return
+                self._turns.done(is_more=bool(self._inbox))
                 if not self._inbox:
                     break
             self._arm_timer()
@@ -233,6 +264,8 @@ class ModuleHandler:
 
     async def _commit(self, turn: Turn) -> bool:
         """Make the turn permanent; False when it is not, or nobody knows."""
+        if self._has_read_failed:
+            return False
         if not turn.changes:
             return True
         try:
@@ -240,8 +273,7 @@ class ModuleHandler:
                 await self._store.commit(turn.changes)
         except StoreError as error:
             metrics.DROPPED.labels(Reason.STORE_FAILED).inc(len(turn.sends))
-            self._health_changed("store", False, str(error))
-            _log.error("commit_failed", error=clean_text(error, FIELD_CHARS))
+            self._store_failed("commit_failed", error)
             return False
         metrics.CHANGES.inc(len(turn.changes))
         return True
@@ -267,32 +299,47 @@ class ModuleHandler:
         for name, size in self._core.sizes().items():
             metrics.SIZES.labels(name).set(size)
 
-    async def _reload(self) -> bool:
-        """Forget everything that was decided since the last commit.
+    async def _reload(self, failed: Turn) -> bool:
+        """Forget everything that was decided since the last commit, as soon as that is of use.
 
-        False when the process is to stop meanwhile: what it knows is not committed then.
+        Something that is stored already is stored once more: a store that can be read but not
+        written, as the disk is full, is left alone, and devices come again.
+
+        Args:
+            failed: the turn that is not committed.
+
+        Returns:
+            False when the process is to stop meanwhile: what it knows is not committed then.
         """
         backoff_s = RETRY_MIN_S
         while not self._stop.is_set():
             try:
-                core = await self._load()
+                core, stored = await self._load()
+                await self._store.commit(stored)
             except StoreError as error:
-                _log.error("load_failed", error=clean_text(error, FIELD_CHARS))
+                self._store_failed("store_still_failing", error)
+                self._turns.done(is_more=True)  # in vain, but it goes on
                 await self._pause(backoff_s)
                 backoff_s = min(2 * backoff_s, RETRY_MAX_S)
                 continue
-            core.inherit_clients(self._core)
+            core.inherit(self._core, failed)
             self._core = core
+            self._reader.forget()
+            self._inbox.forget_pages()
+            self._has_read_failed = False
             self._inbox.put_first(LinkBroken(tuple(self._running_link.peers())))
             self._health_changed("store", True, "")
             return True
         return False
 
-    async def _load(self) -> Core:
+    async def _load(self) -> tuple[Core, Sequence[Change]]:
+        """A new core, and something of what is stored."""
         state = await self._store.load()
-        _log.info("state_loaded", devices=len(state.devices), entries=len(state.entries))
+        entries = sum(extent.entries for log in state.logs for extent in log.extents)
+        _log.info("state_loaded", devices=len(state.devices), entries=entries)
         store_id = self._store.store_id
-        return Core(self._limits, self._modules, store_id, state, self._clock())
+        core = Core(self._limits, self._modules, store_id, state, self._clock())
+        return core, (*state.devices[:1], *state.leases[:1])
 
     async def _pause(self, pause_s: float) -> None:
         """Leave a failing store alone for a while, unless the process is to stop."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from module_gateway.module_handler.core import Event, Heard, MessagesMissed
+from module_gateway.module_handler.core import Event, Heard, MessagesMissed, PageRead
 
 MAX_MESSAGES: Final = 50_000
 """About a second of work. The senders stop long before: they bound what is unanswered (decisions:
@@ -55,6 +55,10 @@ class Inbox:
     def put_first(self, event: Event) -> None:
         """Something that must be known before all that waits. Not for messages."""
         self._events.appendleft(event)
+
+    def forget_pages(self) -> None:
+        """Whoever asked for what the store has found is no more."""
+        self._events = deque(event for event in self._events if not isinstance(event, PageRead))
 
     def take(self, max_messages: int = TURN_MESSAGES) -> list[Event]:
         """The oldest events with about so many messages, at least one."""

@@ -51,6 +51,9 @@ def limits_of(settings: Settings) -> CoreLimits:
         UpstreamLimits(
             Bounds(own.outbox_entries, own.outbox_bytes),
             Window(own.delivery_window, own.delivery_window_bytes),
+            own.outbox_total_bytes,
+            own.outbox_age_s,
+            replayed_modules(settings),
         ),
         DeviceLimits(
             heartbeat_s=own.heartbeat_ms / 1000,
@@ -64,4 +67,13 @@ def limits_of(settings: Settings) -> CoreLimits:
             max_identities=own.max_identities,
             partitions=parse_partitions(own.partitions),
         ),
+    )
+
+
+def replayed_modules(settings: Settings) -> frozenset[int]:
+    """The modules with `replay` (R18)."""
+    return frozenset(
+        int(number)
+        for number, own in settings.module_settings.items()
+        if own.get("replay") is True and number.isdecimal()
     )

@@ -23,6 +23,14 @@ TURN_DURATION: Final = Histogram(
 COMMIT_DURATION: Final = Histogram(
     f"{_PREFIX}_commit_seconds", "Time of one commit", buckets=_BUCKETS_S
 )
+READ_DURATION: Final = Histogram(
+    f"{_PREFIX}_read_seconds", "Time to read one page of the outbox", buckets=_BUCKETS_S
+)
+STORE_REPAIRS: Final = Counter(
+    f"{_PREFIX}_store_repairs",
+    "How often what was intact of the store was put into a new file, and why",
+    ["reason"],
+)
 SIZES: Final = Gauge(
     f"{_PREFIX}_size", "How much it holds of what is bounded: devices, entries, deliveries", ["of"]
 )

@@ -1,35 +1,38 @@
-"""What must go upstream and is not acknowledged yet, per identity and in order (contract R8).
+"""What must go upstream and is not acknowledged yet, in summary (contract R8).
 
 Pure. Each identity has one log, across all its registrations; numbers grow over all logs
-together. A log that reaches its bound folds its oldest entries into one, through the module's
-error aggregation: it gets coarser, it never silently forgets.
+together. The entries themselves are in the store: here is only how many there are, how large, how
+old and up to which number, in extents. So memory follows the identities and not the backlog.
+
+A trim that ends within an extent counts the extent in full until it has passed it; a log that is
+emptied is exact.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, KeysView, Mapping
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from collections.abc import Iterable, Iterator, KeysView
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
 
 from module_gateway.module_handler.aggregator import Publication
-from module_gateway.protocol.errors import ModuleError, Reason
 from module_gateway.protocol.identity import Device, Identity
+
+if TYPE_CHECKING:
+    from module_gateway.module_handler.store import LogStored
 
 ENTRY_OVERHEAD_BYTES: Final = 256
 """Counted for each entry beside its payload, so that empty statuses are bounded too."""
 
-EXPOSED_FACTOR: Final = 2
-"""Entries of a live session are folded only beyond so many times the bound (R8)."""
+EXTENT_ENTRIES: Final = 64
+"""Of one extent at most: what a trim within it counts too much."""
 
-SLACK: Final = 8
-"""A log at its bound folds one part in so many at once: one store write for many statuses."""
+EXTENTS_PER_BOUND: Final = 16
+"""A small bound has smaller extents, so that what is counted too much stays a small part of it."""
 
-
-class ErrorAggregation(Protocol):
-    """What a fold asks of a module; raises ModuleError and nothing else."""
-
-    def aggregate_error(self, error: bytes, status: bytes, device_type: int) -> bytes: ...
+MAX_STRETCHES: Final = 8
+"""Per log, of acknowledged stretches that are remembered only to deliver less twice: the client
+and the control plane recognise what they have by its number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,60 +78,158 @@ class Bounds:
             self.entries * numerator // denominator, self.size_bytes * numerator // denominator
         )
 
+    def are_exceeded_by(self, entries: int, size_bytes: int) -> bool:
+        """Whether a log of that size is beyond them."""
+        return entries > self.entries or size_bytes > self.size_bytes
+
 
 @dataclass(slots=True, eq=False)
-class _Log:
-    entries: deque[Entry] = field(default_factory=deque)
-    size_bytes: int = 0
-
-    def exceeds(self, bounds: Bounds, fold: Entry | None = None) -> bool:
-        """Whether it is beyond the bounds, with `fold` at its front if there is one."""
-        entries, size_bytes = len(self.entries), self.size_bytes
-        if fold is not None:
-            entries, size_bytes = entries + 1, size_bytes + fold.size_bytes
-        return entries > bounds.entries or size_bytes > bounds.size_bytes
-
-    def append(self, entry: Entry) -> None:
-        self.entries.append(entry)
-        self.size_bytes += entry.size_bytes
-
-    def prepend(self, entry: Entry) -> None:
-        self.entries.appendleft(entry)
-        self.size_bytes += entry.size_bytes
-
-    def pop_oldest(self) -> Entry:
-        entry = self.entries.popleft()
-        self.size_bytes -= entry.size_bytes
-        return entry
+class _Extent:
+    first: int
+    last: int
+    entries: int
+    size_bytes: int
+    time_unix_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Compaction:
-    """A log has become coarser.
+@dataclass(slots=True, eq=False)
+class Log:
+    """One identity's unacknowledged entries.
 
     Attributes:
-        fold: replaces all entries of its identity up to its number.
-        folded: how many entries it took.
-        failure: a refusal of the module, whose status the error aggregate lacks.
+        trimmed_to: nothing up to this number is left.
+        entries, size_bytes: of all extents.
     """
 
-    fold: Entry
-    folded: int
-    failure: ModuleError | None
+    trimmed_to: int
+    entries: int = 0
+    size_bytes: int = 0
+    is_sealed: bool = False
+    extents: deque[_Extent] = field(default_factory=deque)
+    stretches: deque[tuple[int, int]] = field(default_factory=deque)
+
+    def has(self, sequence: int) -> bool:
+        """Whether the entry of that number, if there was one, is not acknowledged or folded."""
+        if not self.stretches:  # nearly always
+            return sequence > self.trimmed_to
+        return sequence > self.trimmed_to and not any(
+            first <= sequence <= last for first, last in self.stretches
+        )
+
+    def is_done(self, first: int, last: int) -> bool:
+        """Whether everything between two numbers, both included, is acknowledged already."""
+        return last <= self.trimmed_to or any(
+            known_first <= first and last <= known_last
+            for known_first, known_last in self.stretches
+        )
+
+    @property
+    def may_be_empty(self) -> bool:
+        """Only the store knows: what is left may lie within an extent that was counted in full."""
+        if len(self.extents) != 1 or not self.stretches:
+            return False
+        return self.extents[0].last <= max(self.trimmed_to, self.stretches[-1][1])
+
+    def aged_entries(self, cutoff_ms: int) -> int:
+        """How many are in the leading extents that are older than a wall time as a whole."""
+        aged = 0
+        for extent in self.extents:
+            if extent.time_unix_ms >= cutoff_ms:
+                break
+            aged += extent.entries
+        return aged
+
+    def put(self, extent: _Extent) -> None:
+        self.extents.append(extent)
+        self.entries += extent.entries
+        self.size_bytes += extent.size_bytes
+
+    def extend(self, entry: Entry) -> None:
+        """The entry belongs to the newest extent."""
+        newest = self.extents[-1]
+        size_bytes = entry.size_bytes
+        newest.last, newest.time_unix_ms = entry.sequence, entry.time_unix_ms
+        newest.entries += 1
+        newest.size_bytes += size_bytes
+        self.entries += 1
+        self.size_bytes += size_bytes
+
+    def trim(self, sequence: int) -> None:
+        """Forget everything up to a number."""
+        self.trimmed_to = max(self.trimmed_to, sequence)
+        while self.extents and self.extents[0].last <= sequence:
+            self._forget(self.extents.popleft())
+        while self.stretches and self.stretches[0][1] <= self.trimmed_to:
+            self.stretches.popleft()
+
+    def trim_stretch(self, first: int, last: int) -> None:
+        """Forget what is between two numbers, both included."""
+        newer = []
+        while self.extents and first <= self.extents[-1].first:
+            extent = self.extents.pop()
+            if extent.last <= last:
+                self._forget(extent)
+            else:
+                newer.append(extent)
+        self.extents.extend(reversed(newer))
+        apart = []
+        for known_first, known_last in self.stretches:
+            if known_last + 1 < first or last + 1 < known_first:
+                apart.append((known_first, known_last))
+            else:
+                first, last = min(first, known_first), max(last, known_last)
+        self.stretches = deque(sorted([*apart, (first, last)])[-MAX_STRETCHES:])
+
+    def fold(self, fold: Entry, taken: Iterable[Entry]) -> None:
+        """The fold stands for everything up to its number; `taken` went into it."""
+        while self.extents and self.extents[0].last <= fold.sequence:
+            self._forget(self.extents.popleft())
+        if self.extents and self.extents[0].first <= fold.sequence:
+            self._shorten(self.extents[0], fold.sequence, taken)
+        size_bytes = fold.size_bytes
+        self.extents.appendleft(
+            _Extent(fold.sequence, fold.sequence, 1, size_bytes, fold.time_unix_ms)
+        )
+        self.entries += 1
+        self.size_bytes += size_bytes
+        self.trimmed_to = fold.sequence - 1
+
+    def _shorten(self, extent: _Extent, sequence: int, taken: Iterable[Entry]) -> None:
+        within = [entry.size_bytes for entry in taken if entry.sequence >= extent.first]
+        entries = min(len(within), extent.entries - 1)
+        size_bytes = min(sum(within), extent.size_bytes)
+        extent.first = sequence + 1
+        extent.entries -= entries
+        extent.size_bytes -= size_bytes
+        self.entries -= entries
+        self.size_bytes -= size_bytes
+
+    def _forget(self, extent: _Extent) -> None:
+        self.entries -= extent.entries
+        self.size_bytes -= extent.size_bytes
 
 
 class Outbox:
     """All logs of a handler."""
 
-    def __init__(self, bounds: Bounds, modules: Mapping[int, ErrorAggregation]) -> None:
-        self._bounds = bounds
-        self._modules = modules
-        self._logs: dict[Identity, _Log] = {}
-        self._entries: dict[int, Entry] = {}
+    def __init__(self, bounds: Bounds) -> None:
+        """`bounds` of one log only say how fine the extents are."""
+        self._extent = Bounds(
+            max(1, min(EXTENT_ENTRIES, bounds.entries // EXTENTS_PER_BOUND)),
+            bounds.size_bytes // EXTENTS_PER_BOUND,
+        )
+        self._logs: dict[Identity, Log] = {}
+        self._entries = 0
+        self._size_bytes = 0
         self._last_sequence = 0
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return self._entries
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all logs."""
+        return self._size_bytes
 
     @property
     def last_sequence(self) -> int:
@@ -139,26 +240,25 @@ class Outbox:
         """Everybody with an unacknowledged entry."""
         return self._logs.keys()
 
-    def entry(self, sequence: int) -> Entry | None:
-        """The entry of that number, None when it was acknowledged or folded."""
-        return self._entries.get(sequence)
+    def log(self, identity: Identity) -> Log | None:
+        """The log of one identity, None when it is empty. Only to look at."""
+        return self._logs.get(identity)
 
-    def log(self, identity: Identity) -> tuple[Entry, ...]:
-        """The unacknowledged entries of one identity, oldest first."""
-        log = self._logs.get(identity)
-        return () if log is None else tuple(log.entries)
+    def logs(self) -> Iterator[tuple[Identity, Log]]:
+        """Every log that is not empty."""
+        return iter(self._logs.items())
 
-    def sequences(self, modules: frozenset[int]) -> list[int]:
-        """The numbers of all unacknowledged entries of these modules, in order."""
-        return sorted(
-            entry.sequence
-            for identity, log in self._logs.items()
-            if identity.module in modules
-            for entry in log.entries
-        )
+    def owes(self, modules: frozenset[int]) -> bool:
+        """Whether any device of these modules has an entry."""
+        return any(identity.module in modules for identity in self._logs)
+
+    def has(self, entry: Entry) -> bool:
+        """Whether an entry that was read before is not acknowledged or folded since."""
+        log = self._logs.get(entry.device.identity)
+        return log is not None and log.has(entry.sequence)
 
     def append(self, device: Device, publication: Publication, time_unix_ms: int) -> Entry:
-        """Number a publication and put it at the end of its identity's log."""
+        """Number a publication and count it at the end of its identity's log."""
         self._last_sequence += 1
         entry = Entry(
             self._last_sequence,
@@ -169,103 +269,86 @@ class Outbox:
             None,
             time_unix_ms,
         )
-        self._put(entry)
+        self._count(entry)
         return entry
 
-    def compact(self, identity: Identity, exposed_to: int) -> Compaction | None:
-        """Fold the oldest entries of a log that has passed its bound.
+    def put_back(self, former: Entry) -> Entry:
+        """Give an entry of an export the next number. A fold covers nothing but itself then."""
+        self._last_sequence += 1
+        first = 0 if former.error is None else self._last_sequence
+        entry = replace(former, sequence=self._last_sequence, first_sequence=first)
+        self._count(entry)
+        return entry
 
-        Entries up to the number `exposed_to` may have reached the control plane in a live
-        session: they are left alone until the log has twice its bound. A module that hangs is
-        not asked for more than one step.
-
-        Returns:
-            What was folded, None when nothing was.
-        """
-        log = self._logs.get(identity)
-        if log is None or not log.exceeds(self._bounds):
-            return None
-        is_exposed = log.entries[0].sequence <= exposed_to
-        bounds = self._bounds.scaled(EXPOSED_FACTOR) if is_exposed else self._bounds
-        if not log.exceeds(bounds):
-            return None
-        target = bounds.scaled(SLACK - 1, SLACK)
-        fold = self._take_oldest(log)
-        folded, failure = 1, None
-        while log.entries and (folded == 1 or log.exceeds(target, fold)):
-            fold, failed = self._fold(fold, self._take_oldest(log))
-            folded, failure = folded + 1, failed or failure
-            if failed is not None and failed.reason is Reason.MODULE_HUNG:
-                break
-        log.prepend(fold)
-        self._entries[fold.sequence] = fold
-        return Compaction(fold, folded, failure) if folded > 1 else None
-
-    def trim(self, identity: Identity, sequence: int) -> int:
-        """Forget the entries of an identity up to a number; returns how many there were."""
-        log = self._logs.get(identity)
-        if log is None:
-            return 0
-        trimmed = 0
-        while log.entries and log.entries[0].sequence <= sequence:
-            self._take_oldest(log)
-            trimmed += 1
-        if not log.entries:
-            del self._logs[identity]
-        return trimmed
-
-    def restore(self, entries: Iterable[Entry], last_sequence: int) -> None:
-        """Take over what the store remembers, in order of the numbers. Only for a new outbox."""
-        for entry in entries:
-            self._put(entry)
-        self._last_sequence = last_sequence
-
-    def _put(self, entry: Entry) -> None:
+    def _count(self, entry: Entry) -> None:
         identity = entry.device.identity
         log = self._logs.get(identity)
         if log is None:
-            log = self._logs[identity] = _Log()
-        log.append(entry)
-        self._entries[entry.sequence] = entry
+            log = self._logs[identity] = Log(entry.sequence - 1)
+        size_bytes = entry.size_bytes
+        if self._has_room(log):
+            log.extend(entry)
+        else:
+            log.is_sealed = False
+            log.put(_Extent(entry.sequence, entry.sequence, 1, size_bytes, entry.time_unix_ms))
+        self._entries += 1
+        self._size_bytes += size_bytes
 
-    def _take_oldest(self, log: _Log) -> Entry:
-        entry = log.pop_oldest()
-        del self._entries[entry.sequence]
-        return entry
+    def seal(self, modules: frozenset[int]) -> None:
+        """Begin new extents: what comes from now on is acknowledged apart from what is there."""
+        for identity, log in self._logs.items():
+            if identity.module in modules:
+                log.is_sealed = True
 
-    def _fold(self, older: Entry, newer: Entry) -> tuple[Entry, ModuleError | None]:
-        """One step of a fold. The first one begins with the older status itself."""
-        module = self._modules[older.device.identity.module]
-        error, failure = older.error, None
-        if error is None:
-            error, failure = add_error(module, b"", older)
-        if failure is None or failure.reason is not Reason.MODULE_HUNG:
-            error, failed = add_error(module, error, newer)
-            failure = failed or failure
-        fold = Entry(
-            newer.sequence,
-            newer.device,
-            newer.status,
-            newer.ends_registration,
-            is_repeat=False,
-            error=error,
-            time_unix_ms=newer.time_unix_ms,
-            first_sequence=older.first_sequence or older.sequence,
-        )
-        return fold, failure
+    def trim(self, identity: Identity, sequence: int, first_sequence: int = 0) -> bool:
+        """Forget the entries `first_sequence` … `sequence` of an identity; whether it had any."""
+        log = self._logs.get(identity)
+        sequence = min(sequence, self._last_sequence)  # nobody has what is not made yet
+        if log is None or sequence < first_sequence or log.is_done(first_sequence, sequence):
+            return False
+        entries, size_bytes = log.entries, log.size_bytes
+        if first_sequence <= log.trimmed_to + 1:
+            log.trim(sequence)
+        else:
+            log.trim_stretch(first_sequence, sequence)
+        self._changed(identity, log, entries, size_bytes)
+        return True
 
+    def fold(self, fold: Entry, taken: Iterable[Entry]) -> None:
+        """Let a fold stand for everything of its identity up to its number.
 
-def add_error(
-    module: ErrorAggregation, error: bytes, entry: Entry
-) -> tuple[bytes, ModuleError | None]:
-    """An error aggregate with one more entry; a repeat adds nothing.
+        `taken` are the entries that it was made of.
+        """
+        identity = fold.device.identity
+        log = self._logs[identity]
+        entries, size_bytes = log.entries, log.size_bytes
+        log.fold(fold, taken)
+        self._changed(identity, log, entries, size_bytes)
 
-    A module's refusal keeps the previous error (fleet-protocol 3.2) and is returned beside it.
-    """
-    if entry.is_repeat:
-        return error, None
-    try:
-        device_type = entry.device.identity.device_type
-        return module.aggregate_error(error, entry.status, device_type), None
-    except ModuleError as failure:
-        return error, failure
+    def restore(self, logs: Iterable[LogStored], last_sequence: int) -> None:
+        """Take over what the store remembers. Only for a new outbox."""
+        for stored in logs:
+            log = self._logs[stored.identity] = Log(0, is_sealed=True)
+            first = 1
+            for each in stored.extents:
+                log.put(
+                    _Extent(
+                        first, each.last_sequence, each.entries, each.size_bytes, each.time_unix_ms
+                    )
+                )
+                first = each.last_sequence + 1
+            self._entries += log.entries
+            self._size_bytes += log.size_bytes
+        self._last_sequence = last_sequence
+
+    def _has_room(self, log: Log) -> bool:
+        if log.is_sealed or not log.extents:
+            return False
+        newest = log.extents[-1]
+        return newest.entries < self._extent.entries and newest.size_bytes < self._extent.size_bytes
+
+    def _changed(self, identity: Identity, log: Log, entries: int, size_bytes: int) -> None:
+        self._entries += log.entries - entries
+        self._size_bytes += log.size_bytes - size_bytes
+        if not log.extents:
+            del self._logs[identity]

@@ -19,7 +19,7 @@ from module_gateway.module_handler.aggregator import (
     register,
 )
 from module_gateway.module_handler.commands import CommandChecks, Commands
-from module_gateway.module_handler.outbox import ErrorAggregation
+from module_gateway.module_handler.compaction import ErrorAggregation
 from module_gateway.module_handler.store import CommandsStored, RegistrationStored
 from module_gateway.protocol.errors import ModuleError
 from module_gateway.protocol.identity import Device

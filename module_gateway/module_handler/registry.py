@@ -327,8 +327,10 @@ class Registry:
             return [CloseWanted(connection, seat.over_cause)]  # it did not hear us
         if seat.standing is Standing.HOLDER and not seat.is_confirmed:
             seat.is_confirmed = True
-            # What it sent while we were away got no answer: its server closes it for that.
-            seat.last_sequence = max(seat.last_sequence, line.last_sequence)
+            if seat.last_sequence < line.last_sequence:
+                # Not every status was worth a write. One that was not answered, as we were away,
+                # makes its server close it; a reply to another request must not be repeated (R20).
+                seat.last_sequence, seat.reply = line.last_sequence, None
             return [Adopted(seat)]
         return []
 

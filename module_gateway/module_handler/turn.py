@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from module_gateway.bus.address import Address
-from module_gateway.module_handler.store import Change
+from module_gateway.module_handler.store import Change, Query
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.identity import Identity
@@ -42,6 +42,7 @@ class Turn:
         unix_ms: wall time; only ever written down.
         changes: what must be permanent before anything below happens.
         sends: messages, in order per receiver.
+        reads: what to ask the store after the commit; each page comes back as an event.
         touched: identities whose state must be stored at the end of the turn.
         counts: what was refused or dropped.
         notes: what is worth a line in the log.
@@ -53,6 +54,7 @@ class Turn:
     unix_ms: int
     changes: list[Change] = field(default_factory=list)
     sends: list[Send] = field(default_factory=list)
+    reads: list[Query] = field(default_factory=list)
     touched: dict[Identity, None] = field(default_factory=dict)
     counts: Counter[Reason] = field(default_factory=Counter)
     notes: list[Note] = field(default_factory=list)

@@ -8,84 +8,107 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import count
 
 from module_gateway.bus.address import Address
 from module_gateway.module_handler import wire
 from module_gateway.module_handler.aggregator import Publication
 from module_gateway.module_handler.command_log import CommandLog, Verdict
+from module_gateway.module_handler.compaction import (
+    NO_BOUND,
+    Claim,
+    Compactor,
+    ErrorAggregation,
+    Folding,
+    OutboxLimits,
+)
 from module_gateway.module_handler.delivery import Lease, Numbered, Window
-from module_gateway.module_handler.outbox import Bounds, ErrorAggregation, Outbox
+from module_gateway.module_handler.outbox import Bounds, Entry, Outbox
 from module_gateway.module_handler.store import (
     EntriesFolded,
     EntriesTrimmed,
     EntryAppended,
     LeaseStored,
+    LogQuery,
+    Page,
     StoredState,
     VerdictRecorded,
 )
 from module_gateway.module_handler.turn import Turn
 from module_gateway.protocol import bus_pb2
-from module_gateway.protocol.errors import ModuleError, Reason
+from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.identity import Device, Identity
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamLimits:
-    """Bounds of one identity's log, and of what is delivered and not taken."""
+    """Bounds of the outbox, and of what is delivered and not taken.
+
+    Attributes:
+        log: of one identity's log.
+        window: of each lane of a lease.
+        total_bytes: of all logs together.
+        age_s: of an entry, by the wall clock.
+        replayed: modules whose every status goes upstream after an outage (R18).
+    """
 
     log: Bounds
     window: Window
+    total_bytes: int = NO_BOUND
+    age_s: float = NO_BOUND
+    replayed: frozenset[int] = frozenset()
 
 
 class Upstream:
     """What a handler owes the control planes, and to whom it hands it."""
 
     def __init__(
-        self, limits: UpstreamLimits, modules: Mapping[int, ErrorAggregation], store_id: int
+        self,
+        limits: UpstreamLimits,
+        modules: Mapping[int, ErrorAggregation],
+        store_id: int,
+        now: float,
     ) -> None:
-        self.outbox = Outbox(limits.log, modules)
+        bounds = OutboxLimits(limits.log, limits.total_bytes, limits.age_s)
+        self.outbox = Outbox(limits.log)
+        self._compactor = Compactor(bounds, self.outbox, modules, self._claim, now)
         self._limits = limits
         self._store_id = store_id
         self._leases: dict[int, Lease] = {}
         self._by_module: dict[int, Lease] = {}
         self._logs: dict[int, CommandLog] = {}
+        self._reads = count(1)
 
     def restore(self, state: StoredState) -> None:
         """Take over what the store remembers. Only for a new object.
 
         What was open when it was written may have reached the control plane since.
         """
-        self.outbox.restore(state.entries, state.last_sequence)
+        self.outbox.restore(state.logs, state.last_sequence)
         for stored in state.leases:
             lease = self._make_lease(stored.endpoint, stored.epoch, stored.modules)
             lease.is_exposed = stored.is_exposed
             lease.exposed_to = state.last_sequence if stored.is_exposed else 0
+            lease.held_to = state.last_sequence
+        for identity in self.outbox.identities():
+            self._compactor.appended(identity)  # the bounds may be lower than they were
         for recorded in state.verdicts:
             self.command_log(recorded.endpoint).record(recorded.verdict)
 
     # From the devices
 
-    def publish(self, device: Device, publication: Publication, turn: Turn) -> ModuleError | None:
-        """Put a status into the outbox; a log beyond its bound becomes coarser.
-
-        Returns:
-            A refusal of the module to fold, which is counted already.
-        """
-        entry = self.outbox.append(device, publication, turn.unix_ms)
-        turn.changes.append(EntryAppended(entry))
+    def publish(self, device: Device, publication: Publication, turn: Turn) -> None:
+        """Put a status into the outbox; a log beyond its bound becomes coarser soon."""
+        self._appended(self.outbox.append(device, publication, turn.unix_ms), turn)
         turn.publications += 1
-        identity = device.identity
+
+    def _appended(self, entry: Entry, turn: Turn) -> None:
+        turn.changes.append(EntryAppended(entry))
+        identity = entry.device.identity
         lease = self._by_module.get(identity.module)
         if lease is not None:
-            lease.appended(entry, self.outbox)
-        compacted = self.outbox.compact(identity, 0 if lease is None else lease.exposed_to)
-        if compacted is None:
-            return None
-        turn.changes.append(EntriesFolded(compacted.fold))
-        turn.count(Reason.OUTBOX_COMPACTED, compacted.folded)
-        if compacted.failure is not None:
-            turn.count(compacted.failure.reason)
-        return compacted.failure
+            lease.appended(entry)
+        self._compactor.appended(identity)
 
     def mark(self, device: Device, status: bytes, turn: Turn) -> None:
         """Repeat a status that is in the outbox or was acknowledged: never stored (R9).
@@ -101,9 +124,65 @@ class Upstream:
             self._deliver(lease, marker, turn)
 
     def deliver(self, turn: Turn) -> None:
-        """Hand out whatever the windows allow. Once, at the end of a turn."""
+        """Hand out whatever the windows allow, and ask for what is missing. Ends a turn."""
         for lease in self._leases.values():
             self._pump(lease, turn)
+            turn.reads += lease.next_reads()
+        query = self._compactor.next_read()
+        if query is not None:
+            turn.reads.append(query)
+
+    # Time, and what the store has found
+
+    def next_due(self) -> float | None:
+        """When `expire` has something to do at the earliest."""
+        return self._compactor.next_due()
+
+    def expire(self, turn: Turn) -> None:
+        """Look for entries that are too old."""
+        self._compactor.expire(turn.now, turn.unix_ms)
+
+    def page_read(self, page: Page, turn: Turn) -> Folding | None:
+        """A read of an earlier turn was answered; returns what was folded, counted already."""
+        if not isinstance(page.query, LogQuery):
+            lease = self._leases.get(page.query.endpoint)
+            if lease is not None:
+                lease.page_read(page)
+            return None
+        folding = self._compactor.page_read(page)
+        if folding is None:
+            return None
+        turn.changes.append(EntriesFolded(folding.fold))
+        turn.count(Reason.OUTBOX_COMPACTED, len(folding.taken))
+        lease = self._by_module.get(page.query.identity.module)
+        if lease is not None:
+            lease.folded(folding.fold)
+        if folding.failure is not None:
+            turn.count(folding.failure.reason)
+        return folding
+
+    # From an operator: see `buffer_desk.Owed`
+
+    def owes(self, identity: Identity) -> bool:
+        """Whether an entry of this identity waits."""
+        return self.outbox.log(identity) is not None
+
+    def purge(self, identity: Identity, first: int, last: int, turn: Turn) -> None:
+        """Nobody is to get these entries, whatever is known of them here."""
+        self.outbox.trim(identity, last, first)
+        turn.changes.append(EntriesTrimmed(identity, last, first))
+        self._compactor.trimmed(identity)
+
+    def void(self, turn: Turn) -> None:
+        """Make every client forget what it was given, and ask for what is left."""
+        for lease in self._leases.values():
+            if lease.client is not None:
+                turn.send(lease.client, wire.deliveries_voided(lease.endpoint, lease.epoch))
+        self.interrupt()
+
+    def put_back(self, entry: Entry, turn: Turn) -> None:
+        """Deliver an entry of before under the next number, with its own time."""
+        self._appended(self.outbox.put_back(entry), turn)
 
     # From the external clients
 
@@ -141,27 +220,38 @@ class Upstream:
     def send_snapshot(
         self, lease: Lease, request: int, registered: Iterable[tuple[Device, bytes]], turn: Turn
     ) -> None:
-        """All registered devices of the lease's modules.
-
-        With request 0 it comes before the first delivery, otherwise behind everything that was
-        published until now (as far as the window allows).
-        """
+        """All registered devices of the lease's modules; request 0 belongs to the lease itself."""
         if lease.client is None:
             return
-        if request:
-            self._pump(lease, turn)
         for part in wire.snapshot_parts(lease.endpoint, lease.epoch, request, registered):
             turn.send(lease.client, part)
 
-    def enter_phase(self, lease: Lease, phase: int, turn: Turn) -> None:
+    def take_snapshots_due(self) -> list[tuple[Lease, int]]:
+        """Whose request for a snapshot can be answered now, and with which number.
+
+        The answer comes behind everything that was published until then (as far as the window
+        allows), out of memory or by page: a current status must not overtake older ones.
+        """
+        due = [lease for lease in self._leases.values() if lease.is_snapshot_due()]
+        answers = [(lease, lease.asked_snapshot) for lease in due]
+        for lease in due:
+            lease.asked_snapshot = 0
+        return answers
+
+    def enter_phase(self, lease: Lease, phase: bus_pb2.SessionPhase, turn: Turn) -> None:
         """The client opens a session, or has none any more."""
-        lease.enter_phase(is_exposed=phase == bus_pb2.SessionPhase.EXPOSED)
+        is_exposed = phase.phase == bus_pb2.SessionPhase.EXPOSED
+        lease.enter_phase(self.outbox, is_exposed=is_exposed, splits=phase.splits_live)
         self._store(lease, turn)
 
-    def acknowledge(self, identity: Identity, sequence: int, turn: Turn) -> None:
-        """The control plane has an identity's entries up to this number."""
-        if self.outbox.trim(identity, sequence):
-            turn.changes.append(EntriesTrimmed(identity, sequence))
+    def acknowledge(
+        self, identity: Identity, first_sequence: int, sequence: int, turn: Turn
+    ) -> None:
+        """The control plane has an identity's entries between two numbers, both included."""
+        sequence = min(sequence, self.outbox.last_sequence)
+        if self.outbox.trim(identity, sequence, first_sequence):
+            turn.changes.append(EntriesTrimmed(identity, sequence, first_sequence))
+            self._compactor.trimmed(identity)
 
     def command_log(self, endpoint: int) -> CommandLog:
         """The verdicts of an endpoint."""
@@ -222,6 +312,12 @@ class Upstream:
 
     # Inside
 
+    def _claim(self, identity: Identity) -> Claim:
+        lease = self._by_module.get(identity.module)
+        if lease is None:
+            return Claim()
+        return Claim(lease.safe_to(identity.module), lease.cut)
+
     def _succeed(
         self, former: Lease | None, request: bus_pb2.Lease, sender: Address, turn: Turn
     ) -> Lease:
@@ -236,7 +332,8 @@ class Upstream:
         return lease
 
     def _make_lease(self, endpoint: int, epoch: int, modules: frozenset[int]) -> Lease:
-        lease = Lease(endpoint, epoch, modules, self._limits.window)
+        limits = self._limits
+        lease = Lease(endpoint, epoch, modules, limits.replayed, limits.window, self._reads)
         self._leases[endpoint] = lease
         self._by_module = {
             module: each for each in self._leases.values() for module in each.modules

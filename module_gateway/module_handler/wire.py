@@ -146,6 +146,7 @@ def delivery(endpoint: int, epoch: int, numbered: Numbered, unix_ms: int) -> bus
     delivered.endpoint = endpoint
     delivered.epoch = epoch
     delivered.delivery = numbered.number
+    delivered.lane = numbered.lane  # type: ignore[assignment]  # an open enum
     numbered.device.write_to(delivered.device)
     delivered.status = numbered.status
     entry = numbered.entry
@@ -160,6 +161,14 @@ def delivery(endpoint: int, epoch: int, numbered: Numbered, unix_ms: int) -> bus
     if entry.error is not None:
         delivered.error = entry.error
         delivered.first_sequence = entry.first_sequence
+    return message
+
+
+def deliveries_voided(endpoint: int, epoch: int) -> bus_pb2.Message:
+    """What was delivered may not exist any more."""
+    message = bus_pb2.Message()
+    message.deliveries_voided.endpoint = endpoint
+    message.deliveries_voided.epoch = epoch
     return message
 
 

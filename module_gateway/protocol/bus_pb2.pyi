@@ -14,6 +14,7 @@ class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     INTERNAL_SERVER: _ClassVar[Kind]
     MODULE_HANDLER: _ClassVar[Kind]
     EXTERNAL_CLIENT: _ClassVar[Kind]
+    TOOL: _ClassVar[Kind]
 
 class EndCause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -27,10 +28,17 @@ class EndCause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SHUTDOWN: _ClassVar[EndCause]
     LOST: _ClassVar[EndCause]
     SEQUENCE_GAP: _ClassVar[EndCause]
+
+class Lane(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FOLDED: _ClassVar[Lane]
+    REPLAYED: _ClassVar[Lane]
+    LIVE: _ClassVar[Lane]
 UNKNOWN: Kind
 INTERNAL_SERVER: Kind
 MODULE_HANDLER: Kind
 EXTERNAL_CLIENT: Kind
+TOOL: Kind
 CLOSED_BY_PEER: EndCause
 PROTOCOL_VIOLATION: EndCause
 REPLY_TIMEOUT: EndCause
@@ -41,6 +49,9 @@ STATUS_INVALID: EndCause
 SHUTDOWN: EndCause
 LOST: EndCause
 SEQUENCE_GAP: EndCause
+FOLDED: Lane
+REPLAYED: Lane
+LIVE: Lane
 
 class Batch(_message.Message):
     __slots__ = ("version", "sender_kind", "sender_boot_id", "messages")
@@ -55,7 +66,7 @@ class Batch(_message.Message):
     def __init__(self, version: _Optional[int] = ..., sender_kind: _Optional[_Union[Kind, str]] = ..., sender_boot_id: _Optional[int] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ...) -> None: ...
 
 class Message(_message.Message):
-    __slots__ = ("presence", "connect_request", "status_request", "connection_ended", "probe_answer", "live_digest", "live_connections", "connect_verdict", "status_reply", "status_refused", "probe", "close_connection", "push_command", "live_connections_request", "lease", "delivery_receipt", "outbox_ack", "command_forward", "snapshot_request", "session_phase", "lease_granted", "lease_ended", "snapshot", "delivery", "command_verdict")
+    __slots__ = ("presence", "connect_request", "status_request", "connection_ended", "probe_answer", "live_digest", "live_connections", "connect_verdict", "status_reply", "status_refused", "probe", "close_connection", "push_command", "live_connections_request", "lease", "delivery_receipt", "outbox_ack", "command_forward", "snapshot_request", "session_phase", "lease_granted", "lease_ended", "snapshot", "delivery", "command_verdict", "deliveries_voided", "buffer_request", "buffer_answer")
     PRESENCE_FIELD_NUMBER: _ClassVar[int]
     CONNECT_REQUEST_FIELD_NUMBER: _ClassVar[int]
     STATUS_REQUEST_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +92,9 @@ class Message(_message.Message):
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     DELIVERY_FIELD_NUMBER: _ClassVar[int]
     COMMAND_VERDICT_FIELD_NUMBER: _ClassVar[int]
+    DELIVERIES_VOIDED_FIELD_NUMBER: _ClassVar[int]
+    BUFFER_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    BUFFER_ANSWER_FIELD_NUMBER: _ClassVar[int]
     presence: Presence
     connect_request: ConnectRequest
     status_request: StatusRequest
@@ -106,7 +120,10 @@ class Message(_message.Message):
     snapshot: Snapshot
     delivery: Delivery
     command_verdict: CommandVerdict
-    def __init__(self, presence: _Optional[_Union[Presence, _Mapping]] = ..., connect_request: _Optional[_Union[ConnectRequest, _Mapping]] = ..., status_request: _Optional[_Union[StatusRequest, _Mapping]] = ..., connection_ended: _Optional[_Union[ConnectionEnded, _Mapping]] = ..., probe_answer: _Optional[_Union[ProbeAnswer, _Mapping]] = ..., live_digest: _Optional[_Union[LiveDigest, _Mapping]] = ..., live_connections: _Optional[_Union[LiveConnections, _Mapping]] = ..., connect_verdict: _Optional[_Union[ConnectVerdict, _Mapping]] = ..., status_reply: _Optional[_Union[StatusReply, _Mapping]] = ..., status_refused: _Optional[_Union[StatusRefused, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ..., close_connection: _Optional[_Union[CloseConnection, _Mapping]] = ..., push_command: _Optional[_Union[PushCommand, _Mapping]] = ..., live_connections_request: _Optional[_Union[LiveConnectionsRequest, _Mapping]] = ..., lease: _Optional[_Union[Lease, _Mapping]] = ..., delivery_receipt: _Optional[_Union[DeliveryReceipt, _Mapping]] = ..., outbox_ack: _Optional[_Union[OutboxAck, _Mapping]] = ..., command_forward: _Optional[_Union[CommandForward, _Mapping]] = ..., snapshot_request: _Optional[_Union[SnapshotRequest, _Mapping]] = ..., session_phase: _Optional[_Union[SessionPhase, _Mapping]] = ..., lease_granted: _Optional[_Union[LeaseGranted, _Mapping]] = ..., lease_ended: _Optional[_Union[LeaseEnded, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., delivery: _Optional[_Union[Delivery, _Mapping]] = ..., command_verdict: _Optional[_Union[CommandVerdict, _Mapping]] = ...) -> None: ...
+    deliveries_voided: DeliveriesVoided
+    buffer_request: BufferRequest
+    buffer_answer: BufferAnswer
+    def __init__(self, presence: _Optional[_Union[Presence, _Mapping]] = ..., connect_request: _Optional[_Union[ConnectRequest, _Mapping]] = ..., status_request: _Optional[_Union[StatusRequest, _Mapping]] = ..., connection_ended: _Optional[_Union[ConnectionEnded, _Mapping]] = ..., probe_answer: _Optional[_Union[ProbeAnswer, _Mapping]] = ..., live_digest: _Optional[_Union[LiveDigest, _Mapping]] = ..., live_connections: _Optional[_Union[LiveConnections, _Mapping]] = ..., connect_verdict: _Optional[_Union[ConnectVerdict, _Mapping]] = ..., status_reply: _Optional[_Union[StatusReply, _Mapping]] = ..., status_refused: _Optional[_Union[StatusRefused, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ..., close_connection: _Optional[_Union[CloseConnection, _Mapping]] = ..., push_command: _Optional[_Union[PushCommand, _Mapping]] = ..., live_connections_request: _Optional[_Union[LiveConnectionsRequest, _Mapping]] = ..., lease: _Optional[_Union[Lease, _Mapping]] = ..., delivery_receipt: _Optional[_Union[DeliveryReceipt, _Mapping]] = ..., outbox_ack: _Optional[_Union[OutboxAck, _Mapping]] = ..., command_forward: _Optional[_Union[CommandForward, _Mapping]] = ..., snapshot_request: _Optional[_Union[SnapshotRequest, _Mapping]] = ..., session_phase: _Optional[_Union[SessionPhase, _Mapping]] = ..., lease_granted: _Optional[_Union[LeaseGranted, _Mapping]] = ..., lease_ended: _Optional[_Union[LeaseEnded, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., delivery: _Optional[_Union[Delivery, _Mapping]] = ..., command_verdict: _Optional[_Union[CommandVerdict, _Mapping]] = ..., deliveries_voided: _Optional[_Union[DeliveriesVoided, _Mapping]] = ..., buffer_request: _Optional[_Union[BufferRequest, _Mapping]] = ..., buffer_answer: _Optional[_Union[BufferAnswer, _Mapping]] = ...) -> None: ...
 
 class Presence(_message.Message):
     __slots__ = ("served",)
@@ -251,26 +268,30 @@ class Lease(_message.Message):
     def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., modules: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class DeliveryReceipt(_message.Message):
-    __slots__ = ("endpoint", "epoch", "delivery")
+    __slots__ = ("endpoint", "epoch", "delivery", "lane")
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     DELIVERY_FIELD_NUMBER: _ClassVar[int]
+    LANE_FIELD_NUMBER: _ClassVar[int]
     endpoint: int
     epoch: int
     delivery: int
-    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., delivery: _Optional[int] = ...) -> None: ...
+    lane: Lane
+    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., delivery: _Optional[int] = ..., lane: _Optional[_Union[Lane, str]] = ...) -> None: ...
 
 class OutboxAck(_message.Message):
-    __slots__ = ("endpoint", "epoch", "device", "sequence")
+    __slots__ = ("endpoint", "epoch", "device", "sequence", "first_sequence")
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     endpoint: int
     epoch: int
     device: _internal_protocol_pb2.Device
     sequence: int
-    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., device: _Optional[_Union[_internal_protocol_pb2.Device, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
+    first_sequence: int
+    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., device: _Optional[_Union[_internal_protocol_pb2.Device, _Mapping]] = ..., sequence: _Optional[int] = ..., first_sequence: _Optional[int] = ...) -> None: ...
 
 class CommandForward(_message.Message):
     __slots__ = ("endpoint", "epoch", "session", "counter", "device", "command")
@@ -299,7 +320,7 @@ class SnapshotRequest(_message.Message):
     def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., request: _Optional[int] = ...) -> None: ...
 
 class SessionPhase(_message.Message):
-    __slots__ = ("endpoint", "epoch", "phase", "session")
+    __slots__ = ("endpoint", "epoch", "phase", "session", "splits_live")
     class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         OFFLINE: _ClassVar[SessionPhase.Phase]
@@ -310,11 +331,13 @@ class SessionPhase(_message.Message):
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
+    SPLITS_LIVE_FIELD_NUMBER: _ClassVar[int]
     endpoint: int
     epoch: int
     phase: SessionPhase.Phase
     session: int
-    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., phase: _Optional[_Union[SessionPhase.Phase, str]] = ..., session: _Optional[int] = ...) -> None: ...
+    splits_live: bool
+    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., phase: _Optional[_Union[SessionPhase.Phase, str]] = ..., session: _Optional[int] = ..., splits_live: _Optional[bool] = ...) -> None: ...
 
 class LeaseGranted(_message.Message):
     __slots__ = ("endpoint", "epoch", "store_id")
@@ -362,7 +385,7 @@ class Snapshot(_message.Message):
     def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., request: _Optional[int] = ..., registered: _Optional[_Iterable[_Union[Snapshot.Registered, _Mapping]]] = ..., is_first: _Optional[bool] = ..., is_last: _Optional[bool] = ...) -> None: ...
 
 class Delivery(_message.Message):
-    __slots__ = ("endpoint", "epoch", "delivery", "sequence", "device", "status", "ends_registration", "is_repeat", "error", "time_unix_ms", "first_sequence")
+    __slots__ = ("endpoint", "epoch", "delivery", "sequence", "device", "status", "ends_registration", "is_repeat", "error", "time_unix_ms", "first_sequence", "lane")
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     DELIVERY_FIELD_NUMBER: _ClassVar[int]
@@ -374,6 +397,7 @@ class Delivery(_message.Message):
     ERROR_FIELD_NUMBER: _ClassVar[int]
     TIME_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    LANE_FIELD_NUMBER: _ClassVar[int]
     endpoint: int
     epoch: int
     delivery: int
@@ -385,7 +409,16 @@ class Delivery(_message.Message):
     error: bytes
     time_unix_ms: int
     first_sequence: int
-    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., delivery: _Optional[int] = ..., sequence: _Optional[int] = ..., device: _Optional[_Union[_internal_protocol_pb2.Device, _Mapping]] = ..., status: _Optional[bytes] = ..., ends_registration: _Optional[bool] = ..., is_repeat: _Optional[bool] = ..., error: _Optional[bytes] = ..., time_unix_ms: _Optional[int] = ..., first_sequence: _Optional[int] = ...) -> None: ...
+    lane: Lane
+    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., delivery: _Optional[int] = ..., sequence: _Optional[int] = ..., device: _Optional[_Union[_internal_protocol_pb2.Device, _Mapping]] = ..., status: _Optional[bytes] = ..., ends_registration: _Optional[bool] = ..., is_repeat: _Optional[bool] = ..., error: _Optional[bytes] = ..., time_unix_ms: _Optional[int] = ..., first_sequence: _Optional[int] = ..., lane: _Optional[_Union[Lane, str]] = ...) -> None: ...
+
+class DeliveriesVoided(_message.Message):
+    __slots__ = ("endpoint", "epoch")
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    endpoint: int
+    epoch: int
+    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class CommandVerdict(_message.Message):
     __slots__ = ("endpoint", "epoch", "session", "counter", "response")
@@ -400,3 +433,53 @@ class CommandVerdict(_message.Message):
     counter: int
     response: int
     def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., session: _Optional[int] = ..., counter: _Optional[int] = ..., response: _Optional[int] = ...) -> None: ...
+
+class BufferRequest(_message.Message):
+    __slots__ = ("store_id", "request", "purge", "returned", "what")
+    class Stretch(_message.Message):
+        __slots__ = ("device", "first_sequence", "last_sequence")
+        DEVICE_FIELD_NUMBER: _ClassVar[int]
+        FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+        LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+        device: _internal_protocol_pb2.Device
+        first_sequence: int
+        last_sequence: int
+        def __init__(self, device: _Optional[_Union[_internal_protocol_pb2.Device, _Mapping]] = ..., first_sequence: _Optional[int] = ..., last_sequence: _Optional[int] = ...) -> None: ...
+    class Return(_message.Message):
+        __slots__ = ("device", "status", "ends_registration", "is_repeat", "error", "time_unix_ms", "unless_registered")
+        DEVICE_FIELD_NUMBER: _ClassVar[int]
+        STATUS_FIELD_NUMBER: _ClassVar[int]
+        ENDS_REGISTRATION_FIELD_NUMBER: _ClassVar[int]
+        IS_REPEAT_FIELD_NUMBER: _ClassVar[int]
+        ERROR_FIELD_NUMBER: _ClassVar[int]
+        TIME_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+        UNLESS_REGISTERED_FIELD_NUMBER: _ClassVar[int]
+        device: _internal_protocol_pb2.Device
+        status: bytes
+        ends_registration: bool
+        is_repeat: bool
+        error: bytes
+        time_unix_ms: int
+        unless_registered: bool
+        def __init__(self, device: _Optional[_Union[_internal_protocol_pb2.Device, _Mapping]] = ..., status: _Optional[bytes] = ..., ends_registration: _Optional[bool] = ..., is_repeat: _Optional[bool] = ..., error: _Optional[bytes] = ..., time_unix_ms: _Optional[int] = ..., unless_registered: _Optional[bool] = ...) -> None: ...
+    STORE_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    PURGE_FIELD_NUMBER: _ClassVar[int]
+    RETURNED_FIELD_NUMBER: _ClassVar[int]
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    store_id: int
+    request: int
+    purge: _containers.RepeatedCompositeFieldContainer[BufferRequest.Stretch]
+    returned: _containers.RepeatedCompositeFieldContainer[BufferRequest.Return]
+    what: str
+    def __init__(self, store_id: _Optional[int] = ..., request: _Optional[int] = ..., purge: _Optional[_Iterable[_Union[BufferRequest.Stretch, _Mapping]]] = ..., returned: _Optional[_Iterable[_Union[BufferRequest.Return, _Mapping]]] = ..., what: _Optional[str] = ...) -> None: ...
+
+class BufferAnswer(_message.Message):
+    __slots__ = ("store_id", "request", "refusal")
+    STORE_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    store_id: int
+    request: int
+    refusal: str
+    def __init__(self, store_id: _Optional[int] = ..., request: _Optional[int] = ..., refusal: _Optional[str] = ...) -> None: ...

@@ -89,6 +89,7 @@ class Reason(StrEnum):
     DISCONNECT_NOTIFIED = "disconnect_notified"
     COUNTER_EXHAUSTED = "counter_exhausted"
     FOLD_IN_SESSION = "fold_in_session"
+    BUFFER_PURGED = "buffer_purged"
     APPLIED_PARTLY = "applied_partly"
     QUARANTINED = "quarantined"
     SESSION_TIMEOUT = "session_timeout"

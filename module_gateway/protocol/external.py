@@ -18,6 +18,10 @@ from module_gateway.protocol.identity import Device, Identity
 APPLIED_CAPABILITY: Final = "applied"
 """In `Connect.capabilities`: this gateway understands `ConnectResponse.applied`."""
 
+REPLAY_CAPABILITY: Final = "replay"
+"""In the capabilities of both sides: replayed and live statuses of a device travel beside each
+other, each in its own order (contract R18)."""
+
 
 class DeviceState(IntEnum):
     """What a status says about its device's registration. ERROR is never sent (D15)."""
@@ -51,6 +55,14 @@ class Position(NamedTuple):
     sequence: int
 
 
+class Stretch(NamedTuple):
+    """A part of one identity's log: all of its entries `first_sequence` … `sequence`."""
+
+    store_id: int
+    first_sequence: int
+    sequence: int
+
+
 @dataclass(frozen=True, slots=True)
 class Connect:
     """The gateway opens a session for these devices."""
@@ -64,16 +76,31 @@ class Connect:
 
 @dataclass(frozen=True, slots=True)
 class ConnectResponse:
-    """The external server accepts or refuses a session."""
+    """The external server accepts or refuses a session.
+
+    Attributes:
+        applied: all entries of an identity up to there are.
+        applied_live: these are as well, while older ones may be missing (R18).
+        capabilities: what the server understands beyond the plain protocol.
+    """
 
     session_id: str
     response: int
     applied: tuple[tuple[Identity, Position], ...] = ()
+    applied_live: tuple[tuple[Identity, Stretch], ...] = ()
+    capabilities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One status upstream. `position` and `time_unix_ms` are the optional extension."""
+    """One status upstream. The fields after `error` are the optional extension.
+
+    Attributes:
+        position: the newest outbox entry that it carries; None for a repetition.
+        time_unix_ms: when it was published.
+        is_replayed: it is older than the outage, or than the live statuses beside it (R18).
+        is_live: older statuses of its device may still follow as replayed ones.
+    """
 
     session_id: str
     state: int
@@ -84,6 +111,7 @@ class Status:
     position: Position | None = None
     time_unix_ms: int = 0
     is_replayed: bool = False
+    is_live: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,15 +185,7 @@ def decode_server_message(payload: bytes) -> ServerMessage:
                 command.deviceCommand.commandData,
             )
         case "connectResponse":
-            response = envelope.connectResponse
-            applied = tuple(
-                (
-                    Device.from_message(entry.device).identity,
-                    Position(entry.store_id, entry.sequence),
-                )
-                for entry in response.applied
-            )
-            return ConnectResponse(response.sessionId, response.type, applied)
+            return _read_connect_response(envelope.connectResponse)
         case _:
             raise RemoteProtocolError(Reason.NO_MESSAGE, "an ExternalServer without a message")
 
@@ -229,6 +249,26 @@ def _read_status(status: pb.Status) -> Status:
         Position(status.store_id, status.sequence) if status.store_id else None,
         status.time_unix_ms,
         status.replayed,
+        status.live,
+    )
+
+
+def _read_connect_response(response: pb.ConnectResponse) -> ConnectResponse:
+    applied: list[tuple[Identity, Position]] = []
+    applied_live: list[tuple[Identity, Stretch]] = []
+    for entry in response.applied:
+        identity = Device.from_message(entry.device).identity
+        if entry.first_sequence:
+            stretch = Stretch(entry.store_id, entry.first_sequence, entry.sequence)
+            applied_live.append((identity, stretch))
+        else:
+            applied.append((identity, Position(entry.store_id, entry.sequence)))
+    return ConnectResponse(
+        response.sessionId,
+        response.type,
+        tuple(applied),
+        tuple(applied_live),
+        tuple(response.capabilities),
     )
 
 
@@ -263,6 +303,7 @@ def _write_status(status: pb.Status, message: Status) -> None:
         status.store_id, status.sequence = message.position
     status.time_unix_ms = message.time_unix_ms
     status.replayed = message.is_replayed
+    status.live = message.is_live
 
 
 def _write_server_message(envelope: pb.ExternalServer, message: ServerMessage) -> None:
@@ -286,3 +327,8 @@ def _write_server_message(envelope: pb.ExternalServer, message: ServerMessage) -
                 entry = response.applied.add()
                 Device(identity).write_to(entry.device)
                 entry.store_id, entry.sequence = position
+            for identity, stretch in message.applied_live:
+                entry = response.applied.add()
+                Device(identity).write_to(entry.device)
+                entry.store_id, entry.first_sequence, entry.sequence = stretch
+            response.capabilities.extend(message.capabilities)

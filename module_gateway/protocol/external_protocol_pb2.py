@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from module_gateway.protocol import internal_protocol_pb2 as module__gateway_dot_protocol_dot_internal__protocol__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/module_gateway/protocol/external_protocol.proto\x12\x10\x45xternalProtocol\x1a/module_gateway/protocol/internal_protocol.proto\"\xc7\x01\n\x0e\x45xternalServer\x12<\n\x0f\x63onnectResponse\x18\x01 \x01(\x0b\x32!.ExternalProtocol.ConnectResponseH\x00\x12:\n\x0estatusResponse\x18\x02 \x01(\x0b\x32 .ExternalProtocol.StatusResponseH\x00\x12,\n\x07\x63ommand\x18\x03 \x01(\x0b\x32\x19.ExternalProtocol.CommandH\x00\x42\r\n\x0bMessageType\"\xb7\x01\n\x0e\x45xternalClient\x12,\n\x07\x63onnect\x18\x01 \x01(\x0b\x32\x19.ExternalProtocol.ConnectH\x00\x12*\n\x06status\x18\x02 \x01(\x0b\x32\x18.ExternalProtocol.StatusH\x00\x12<\n\x0f\x63ommandResponse\x18\x03 \x01(\x0b\x32!.ExternalProtocol.CommandResponseH\x00\x42\r\n\x0bMessageType\"\x84\x01\n\x07\x43onnect\x12\x11\n\tsessionId\x18\x01 \x01(\t\x12\x0f\n\x07\x63ompany\x18\x02 \x01(\t\x12\x13\n\x0bvehicleName\x18\x03 \x01(\t\x12)\n\x07\x64\x65vices\x18\x04 \x03(\x0b\x32\x18.InternalProtocol.Device\x12\x15\n\x0c\x63\x61pabilities\x18\xe8\x07 \x03(\t\"\x94\x02\n\x0f\x43onnectResponse\x12\x11\n\tsessionId\x18\x01 \x01(\t\x12\x34\n\x04type\x18\x02 \x01(\x0e\x32&.ExternalProtocol.ConnectResponse.Type\x12;\n\x07\x61pplied\x18\xe8\x07 \x03(\x0b\x32).ExternalProtocol.ConnectResponse.Applied\x1aW\n\x07\x41pplied\x12(\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x18.InternalProtocol.Device\x12\x10\n\x08store_id\x18\x02 \x01(\x06\x12\x10\n\x08sequence\x18\x03 \x01(\x04\"\"\n\x04Type\x12\x06\n\x02OK\x10\x00\x12\x12\n\x0e\x41LREADY_LOGGED\x10\x01\"\xe7\x02\n\x06Status\x12\x11\n\tsessionId\x18\x01 \x01(\t\x12\x39\n\x0b\x64\x65viceState\x18\x02 \x01(\x0e\x32$.ExternalProtocol.Status.DeviceState\x12\x16\n\x0emessageCounter\x18\x03 \x01(\r\x12\x34\n\x0c\x64\x65viceStatus\x18\x04 \x01(\x0b\x32\x1e.InternalProtocol.DeviceStatus\x12\x19\n\x0c\x65rrorMessage\x18\x05 \x01(\x0cH\x00\x88\x01\x01\x12\x11\n\x08sequence\x18\xe8\x07 \x01(\x04\x12\x11\n\x08store_id\x18\xe9\x07 \x01(\x06\x12\x15\n\x0ctime_unix_ms\x18\xea\x07 \x01(\x03\x12\x11\n\x08replayed\x18\xeb\x07 \x01(\x08\"E\n\x0b\x44\x65viceState\x12\x0e\n\nCONNECTING\x10\x00\x12\x0b\n\x07RUNNING\x10\x01\x12\t\n\x05\x45RROR\x10\x02\x12\x0e\n\nDISCONNECT\x10\x03\x42\x0f\n\r_errorMessage\"\x80\x01\n\x0eStatusResponse\x12\x11\n\tsessionId\x18\x01 \x01(\t\x12\x33\n\x04type\x18\x02 \x01(\x0e\x32%.ExternalProtocol.StatusResponse.Type\x12\x16\n\x0emessageCounter\x18\x03 \x01(\r\"\x0e\n\x04Type\x12\x06\n\x02OK\x10\x00\"l\n\x07\x43ommand\x12\x11\n\tsessionId\x18\x01 \x01(\t\x12\x16\n\x0emessageCounter\x18\x02 \x01(\r\x12\x36\n\rdeviceCommand\x18\x03 \x01(\x0b\x32\x1f.InternalProtocol.DeviceCommand\"\xcb\x01\n\x0f\x43ommandResponse\x12\x11\n\tsessionId\x18\x01 \x01(\t\x12\x34\n\x04type\x18\x02 \x01(\x0e\x32&.ExternalProtocol.CommandResponse.Type\x12\x16\n\x0emessageCounter\x18\x03 \x01(\r\"W\n\x04Type\x12\x06\n\x02OK\x10\x00\x12\x18\n\x14\x44\x45VICE_NOT_CONNECTED\x10\x01\x12\x18\n\x14\x44\x45VICE_NOT_SUPPORTED\x10\x02\x12\x13\n\x0fINVALID_COMMAND\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/module_gateway/protocol/external_protocol.proto\x12\x10\x45xternalProtocol\x1a/module_gateway/protocol/internal_protocol.proto\"\xc7\x01\n\x0e\x45xternalServer\x12<\n\x0f\x63onnectResponse\x18\x01 \x01(\x0b\x32!.ExternalProtocol.ConnectResponseH\x00\x12:\n\x0estatusResponse\x18\x02 \x01(\x0b\x32 .ExternalProtocol.StatusResponseH\x00\x12,\n\x07\x63ommand\x18\x03 \x01(\x0b\x32\x19.ExternalProtocol.CommandH\x00\x42\r\n\x0bMessageType\"\xb7\x01\n\x0e\x45xternalClient\x12,\n\x07\x63onnect\x18\x01 \x01(\x0b\x32\x19.ExternalProtocol.ConnectH\x00\x12*\n\x06status\x18\x02 \x01(\x0b\x32\x18.ExternalProtocol.StatusH\x00\x12<\n\x0f\x63ommandResponse\x18\x03 \x01(\x0b\x32!.ExternalProtocol.CommandResponseH\x00\x42\r\n\x0bMessageType\"\x84\x01\n\x07\x43onnect\x12\x11\n\tsessionId\x18\x01 \x01(\t\x12\x0f\n\x07\x63ompany\x18\x02 \x01(\t\x12\x13\n\x0bvehicleName\x18\x03 \x01(\t\x12)\n\x07\x64\x65vices\x18\x04 \x03(\x0b\x32\x18.InternalProtocol.Device\x12\x15\n\x0c\x63\x61pabilities\x18\xe8\x07 \x03(\t\"\xc3\x02\n\x0f\x43onnectResponse\x12\x11\n\tsessionId\x18\x01 \x01(\t\x12\x34\n\x04type\x18\x02 \x01(\x0e\x32&.ExternalProtocol.ConnectResponse.Type\x12;\n\x07\x61pplied\x18\xe8\x07 \x03(\x0b\x32).ExternalProtocol.ConnectResponse.Applied\x12\x15\n\x0c\x63\x61pabilities\x18\xe9\x07 \x03(\t\x1ao\n\x07\x41pplied\x12(\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x18.InternalProtocol.Device\x12\x10\n\x08store_id\x18\x02 \x01(\x06\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x16\n\x0e\x66irst_sequence\x18\x04 \x01(\x04\"\"\n\x04Type\x12\x06\n\x02OK\x10\x00\x12\x12\n\x0e\x41LREADY_LOGGED\x10\x01\"\xf6\x02\n\x06Status\x12\x11\n\tsessionId\x18\x01 \x01(\t\x12\x39\n\x0b\x64\x65viceState\x18\x02 \x01(\x0e\x32$.ExternalProtocol.Status.DeviceState\x12\x16\n\x0emessageCounter\x18\x03 \x01(\r\x12\x34\n\x0c\x64\x65viceStatus\x18\x04 \x01(\x0b\x32\x1e.InternalProtocol.DeviceStatus\x12\x19\n\x0c\x65rrorMessage\x18\x05 \x01(\x0cH\x00\x88\x01\x01\x12\x11\n\x08sequence\x18\xe8\x07 \x01(\x04\x12\x11\n\x08store_id\x18\xe9\x07 \x01(\x06\x12\x15\n\x0ctime_unix_ms\x18\xea\x07 \x01(\x03\x12\x11\n\x08replayed\x18\xeb\x07 \x01(\x08\x12\r\n\x04live\x18\xec\x07 \x01(\x08\"E\n\x0b\x44\x65viceState\x12\x0e\n\nCONNECTING\x10\x00\x12\x0b\n\x07RUNNING\x10\x01\x12\t\n\x05\x45RROR\x10\x02\x12\x0e\n\nDISCONNECT\x10\x03\x42\x0f\n\r_errorMessage\"\x80\x01\n\x0eStatusResponse\x12\x11\n\tsessionId\x18\x01 \x01(\t\x12\x33\n\x04type\x18\x02 \x01(\x0e\x32%.ExternalProtocol.StatusResponse.Type\x12\x16\n\x0emessageCounter\x18\x03 \x01(\r\"\x0e\n\x04Type\x12\x06\n\x02OK\x10\x00\"l\n\x07\x43ommand\x12\x11\n\tsessionId\x18\x01 \x01(\t\x12\x16\n\x0emessageCounter\x18\x02 \x01(\r\x12\x36\n\rdeviceCommand\x18\x03 \x01(\x0b\x32\x1f.InternalProtocol.DeviceCommand\"\xcb\x01\n\x0f\x43ommandResponse\x12\x11\n\tsessionId\x18\x01 \x01(\t\x12\x34\n\x04type\x18\x02 \x01(\x0e\x32&.ExternalProtocol.CommandResponse.Type\x12\x16\n\x0emessageCounter\x18\x03 \x01(\r\"W\n\x04Type\x12\x06\n\x02OK\x10\x00\x12\x18\n\x14\x44\x45VICE_NOT_CONNECTED\x10\x01\x12\x18\n\x14\x44\x45VICE_NOT_SUPPORTED\x10\x02\x12\x13\n\x0fINVALID_COMMAND\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,23 +39,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONNECT']._serialized_start=507
   _globals['_CONNECT']._serialized_end=639
   _globals['_CONNECTRESPONSE']._serialized_start=642
-  _globals['_CONNECTRESPONSE']._serialized_end=918
-  _globals['_CONNECTRESPONSE_APPLIED']._serialized_start=795
-  _globals['_CONNECTRESPONSE_APPLIED']._serialized_end=882
-  _globals['_CONNECTRESPONSE_TYPE']._serialized_start=884
-  _globals['_CONNECTRESPONSE_TYPE']._serialized_end=918
-  _globals['_STATUS']._serialized_start=921
-  _globals['_STATUS']._serialized_end=1280
-  _globals['_STATUS_DEVICESTATE']._serialized_start=1194
-  _globals['_STATUS_DEVICESTATE']._serialized_end=1263
-  _globals['_STATUSRESPONSE']._serialized_start=1283
-  _globals['_STATUSRESPONSE']._serialized_end=1411
-  _globals['_STATUSRESPONSE_TYPE']._serialized_start=884
-  _globals['_STATUSRESPONSE_TYPE']._serialized_end=898
-  _globals['_COMMAND']._serialized_start=1413
-  _globals['_COMMAND']._serialized_end=1521
-  _globals['_COMMANDRESPONSE']._serialized_start=1524
-  _globals['_COMMANDRESPONSE']._serialized_end=1727
-  _globals['_COMMANDRESPONSE_TYPE']._serialized_start=1640
-  _globals['_COMMANDRESPONSE_TYPE']._serialized_end=1727
+  _globals['_CONNECTRESPONSE']._serialized_end=965
+  _globals['_CONNECTRESPONSE_APPLIED']._serialized_start=818
+  _globals['_CONNECTRESPONSE_APPLIED']._serialized_end=929
+  _globals['_CONNECTRESPONSE_TYPE']._serialized_start=931
+  _globals['_CONNECTRESPONSE_TYPE']._serialized_end=965
+  _globals['_STATUS']._serialized_start=968
+  _globals['_STATUS']._serialized_end=1342
+  _globals['_STATUS_DEVICESTATE']._serialized_start=1256
+  _globals['_STATUS_DEVICESTATE']._serialized_end=1325
+  _globals['_STATUSRESPONSE']._serialized_start=1345
+  _globals['_STATUSRESPONSE']._serialized_end=1473
+  _globals['_STATUSRESPONSE_TYPE']._serialized_start=931
+  _globals['_STATUSRESPONSE_TYPE']._serialized_end=945
+  _globals['_COMMAND']._serialized_start=1475
+  _globals['_COMMAND']._serialized_end=1583
+  _globals['_COMMANDRESPONSE']._serialized_start=1586
+  _globals['_COMMANDRESPONSE']._serialized_end=1789
+  _globals['_COMMANDRESPONSE_TYPE']._serialized_start=1702
+  _globals['_COMMANDRESPONSE_TYPE']._serialized_end=1789
 # @@protoc_insertion_point(module_scope)

@@ -43,7 +43,7 @@ class Connect(_message.Message):
     def __init__(self, sessionId: _Optional[str] = ..., company: _Optional[str] = ..., vehicleName: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[_internal_protocol_pb2.Device, _Mapping]]] = ..., capabilities: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("sessionId", "type", "applied")
+    __slots__ = ("sessionId", "type", "applied", "capabilities")
     class Type(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         OK: _ClassVar[ConnectResponse.Type]
@@ -51,24 +51,28 @@ class ConnectResponse(_message.Message):
     OK: ConnectResponse.Type
     ALREADY_LOGGED: ConnectResponse.Type
     class Applied(_message.Message):
-        __slots__ = ("device", "store_id", "sequence")
+        __slots__ = ("device", "store_id", "sequence", "first_sequence")
         DEVICE_FIELD_NUMBER: _ClassVar[int]
         STORE_ID_FIELD_NUMBER: _ClassVar[int]
         SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+        FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
         device: _internal_protocol_pb2.Device
         store_id: int
         sequence: int
-        def __init__(self, device: _Optional[_Union[_internal_protocol_pb2.Device, _Mapping]] = ..., store_id: _Optional[int] = ..., sequence: _Optional[int] = ...) -> None: ...
+        first_sequence: int
+        def __init__(self, device: _Optional[_Union[_internal_protocol_pb2.Device, _Mapping]] = ..., store_id: _Optional[int] = ..., sequence: _Optional[int] = ..., first_sequence: _Optional[int] = ...) -> None: ...
     SESSIONID_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     APPLIED_FIELD_NUMBER: _ClassVar[int]
+    CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
     sessionId: str
     type: ConnectResponse.Type
     applied: _containers.RepeatedCompositeFieldContainer[ConnectResponse.Applied]
-    def __init__(self, sessionId: _Optional[str] = ..., type: _Optional[_Union[ConnectResponse.Type, str]] = ..., applied: _Optional[_Iterable[_Union[ConnectResponse.Applied, _Mapping]]] = ...) -> None: ...
+    capabilities: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, sessionId: _Optional[str] = ..., type: _Optional[_Union[ConnectResponse.Type, str]] = ..., applied: _Optional[_Iterable[_Union[ConnectResponse.Applied, _Mapping]]] = ..., capabilities: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("sessionId", "deviceState", "messageCounter", "deviceStatus", "errorMessage", "sequence", "store_id", "time_unix_ms", "replayed")
+    __slots__ = ("sessionId", "deviceState", "messageCounter", "deviceStatus", "errorMessage", "sequence", "store_id", "time_unix_ms", "replayed", "live")
     class DeviceState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         CONNECTING: _ClassVar[Status.DeviceState]
@@ -88,6 +92,7 @@ class Status(_message.Message):
     STORE_ID_FIELD_NUMBER: _ClassVar[int]
     TIME_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    LIVE_FIELD_NUMBER: _ClassVar[int]
     sessionId: str
     deviceState: Status.DeviceState
     messageCounter: int
@@ -97,7 +102,8 @@ class Status(_message.Message):
     store_id: int
     time_unix_ms: int
     replayed: bool
-    def __init__(self, sessionId: _Optional[str] = ..., deviceState: _Optional[_Union[Status.DeviceState, str]] = ..., messageCounter: _Optional[int] = ..., deviceStatus: _Optional[_Union[_internal_protocol_pb2.DeviceStatus, _Mapping]] = ..., errorMessage: _Optional[bytes] = ..., sequence: _Optional[int] = ..., store_id: _Optional[int] = ..., time_unix_ms: _Optional[int] = ..., replayed: _Optional[bool] = ...) -> None: ...
+    live: bool
+    def __init__(self, sessionId: _Optional[str] = ..., deviceState: _Optional[_Union[Status.DeviceState, str]] = ..., messageCounter: _Optional[int] = ..., deviceStatus: _Optional[_Union[_internal_protocol_pb2.DeviceStatus, _Mapping]] = ..., errorMessage: _Optional[bytes] = ..., sequence: _Optional[int] = ..., store_id: _Optional[int] = ..., time_unix_ms: _Optional[int] = ..., replayed: _Optional[bool] = ..., live: _Optional[bool] = ...) -> None: ...
 
 class StatusResponse(_message.Message):
     __slots__ = ("sessionId", "type", "messageCounter")

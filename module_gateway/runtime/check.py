@@ -20,6 +20,7 @@ from module_gateway.runtime.config import default_settings, effective_configurat
 from module_gateway.runtime.options import add_common_options
 from module_gateway.runtime.preflight import certificate_obstacles
 from module_gateway.runtime.process import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
+from module_gateway.runtime.restarts import read_restarts
 from module_gateway.runtime.settings import Endpoint, Settings
 from module_gateway.runtime.state import ensure_state_dir, find_state_dir
 
@@ -88,11 +89,19 @@ def check_configuration(path: Path | None) -> tuple[Settings | None, list[Findin
 def check_surroundings(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
     """State folder, disk, bus and certificates."""
     state_dir = find_state_dir(settings.state_dir, environ)
-    findings = list(_check_state(state_dir))
+    findings = [*_check_state(state_dir), *_tell_restarts(state_dir)]
     findings += _check_bus(settings, state_dir, environ)
     for index, endpoint in enumerate(settings.external_connection.endpoints):
         findings += _check_certificates(endpoint, f"endpoints[{index}]")
     return findings
+
+
+def _tell_restarts(state_dir: Path) -> Iterator[Finding]:
+    """Of the gateway that runs there: a notice, as it has mended itself."""
+    for name, (reasons, last) in read_restarts(state_dir).items():
+        counted = ", ".join(f"{reason} ({times} times)" for reason, times in reasons.items())
+        text = f"{name} had to be started again: {counted}, last at {last}"
+        yield Finding("restarts", True, text, "the gateway's log says more")
 
 
 def _check_state(state_dir: Path) -> Iterator[Finding]:

@@ -121,7 +121,13 @@ class Composition:
             return note.addresses if note is not None and note.pid == pid else None
 
         return Component(
-            name, lambda: command, ready, after, STOP_RANKS[name], environment=self._environment
+            name,
+            lambda: command,
+            ready,
+            after,
+            STOP_RANKS[name],
+            environment=self._environment,
+            notifies=True,
         )
 
     def _environment(self) -> Mapping[str, str]:
@@ -150,6 +156,7 @@ class Composition:
             stop_rank=STOP_RANKS[BUS_BROKER],
             environment=self._environment,
             unshown=frozenset({ROOT_WARNING}),
+            sign=lambda: answers(self.bus),
         )
 
     def _upstream_broker(self) -> Component:
@@ -168,6 +175,7 @@ class Composition:
             stop_rank=STOP_RANKS[UPSTREAM_BROKER],
             environment=self._environment,
             unshown=frozenset({ROOT_WARNING}),
+            sign=lambda: answers(BusLocation(None, LOOPBACK, port)),
         )
 
     def _device(self, device: VirtualDevice, addresses: Callable[[str], Addresses]) -> Component:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from module_gateway.protocol.errors import ConfigError
 from module_gateway.runtime.config_errors import ConfigFileError, Location, key_text, problem
 from module_gateway.runtime.config_forms import FOREIGN_KEY, VERSION_KEY, Draft, adapt
-from module_gateway.runtime.config_rules import broken_rules, idle_settings
+from module_gateway.runtime.config_rules import broken_rules
 from module_gateway.runtime.settings import Endpoint, ExternalConnection, Settings
 
 DEFAULT_UPSTREAM: Final = ("127.0.0.1", 18883)
@@ -85,7 +85,6 @@ def inspect(path: Path, *, needs_endpoints: bool = True) -> Inspection:
                 "external-connection.endpoints is empty: every device will be answered "
                 "MODULE_NOT_SUPPORTED"
             )
-        draft.notices += idle_settings(settings)
     notices = tuple(f"{path}: {notice}" for notice in draft.notices)
     if settings is None or problems:
         return Inspection(str(path), None, tuple(_unique(problems)), notices)

@@ -77,16 +77,6 @@ def _partitions(text: str) -> Iterator[ConfigError]:
         )
 
 
-def idle_settings(settings: Settings) -> list[str]:
-    """What is set and has no effect yet; nobody may believe that it has."""
-    return [
-        f"module-settings.{number}.replay has no effect yet: after an outage the last status and "
-        "the error aggregate are sent, not every stored status"
-        for number, own in settings.module_settings.items()
-        if own.get("replay") is True
-    ]
-
-
 def _endpoints(settings: Settings, *, needs_one: bool) -> Iterator[ConfigError]:
     endpoints = settings.external_connection.endpoints
     if not endpoints and needs_one:

@@ -17,9 +17,12 @@ from typing import Any, Final
 
 from module_gateway.protocol.errors import ConfigError, GatewayError, Reason
 from module_gateway.runtime.config import changed_settings, effective_configuration
-from module_gateway.runtime.health import STARTED, Health
+from module_gateway.runtime.health import STARTED, Health, Progress
 from module_gateway.runtime.log import configure, get_logger
 from module_gateway.runtime.metrics import HOST, UNEXPECTED_ERRORS, serve_metrics
+from module_gateway.runtime.notify import Notifier
+from module_gateway.runtime.pulse import keep_pulse
+from module_gateway.runtime.restarts import serve_restarts
 from module_gateway.runtime.settings import Settings
 from module_gateway.runtime.state import (
     RunNote,
@@ -28,7 +31,7 @@ from module_gateway.runtime.state import (
     remove_run_note,
     write_run_note,
 )
-from module_gateway.runtime.tasks import FAILED_TASK, stop_tasks
+from module_gateway.runtime.tasks import FAILED_TASK, start_task, stop_tasks
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -58,6 +61,9 @@ class Runtime:
     settings: Settings
     state_dir: Path
     health: Health = field(default_factory=Health)
+    progress: Progress = field(default_factory=Progress)
+    """What must not stand still: it decides about /readyz, and about the life of the process."""
+    notifier: Notifier = field(default_factory=Notifier)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by SIGTERM, SIGINT or the failure of a supervised task: finish and return."""
     metrics_port: int = 0
@@ -72,6 +78,7 @@ class Runtime:
         self.health.set(STARTED, is_ok=True)
         known = {**addresses, "metrics": f"{HOST}:{self.metrics_port}"}
         write_run_note(self.state_dir, RunNote(self.component, os.getpid(), known))
+        self.notifier.ready(" ".join(f"{name}={where}" for name, where in known.items()))
         _log.info("ready", **known)
 
     def fail(self, what: str, error: BaseException | None = None) -> None:
@@ -97,10 +104,13 @@ def run_process(
         sys.stderr.write(f"{component}: {error}\n")
         return EXIT_CONFIG
     _raise_file_limit()
+    serve_restarts(component, os.environ)
+    notifier = Notifier.from_environment(os.environ, os.getpid())
     if not os.environ.get(SUPERVISED):
         log_configuration(settings)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_run(Runtime(component, settings, state_dir), main))
+        runtime = Runtime(component, settings, state_dir, notifier=notifier)
+        return runner.run(_run(runtime, main))
 
 
 def log_configuration(settings: Settings) -> None:
@@ -136,6 +146,7 @@ async def _run(runtime: Runtime, main: Callable[[Runtime], Awaitable[None]]) -> 
     loop.set_exception_handler(lambda _loop, context: _loop_failed(runtime, context))
     install_signals(runtime.component, runtime.stop)
     port = getattr(runtime.settings, f"{runtime.component}_settings").metrics_port
+    pulse = start_task(keep_pulse(runtime.progress, runtime.health, runtime.notifier), "pulse")
     try:
         async with serve_metrics(port, runtime.health) as runtime.metrics_port:
             return await _run_main(runtime, main)
@@ -145,6 +156,8 @@ async def _run(runtime: Runtime, main: Callable[[Runtime], Awaitable[None]]) -> 
         _log.error("metrics_port_unusable", reason=f"{HOST}:{port} ({key}): {why}")
         return EXIT_FAILED
     finally:
+        await stop_tasks([pulse])
+        runtime.notifier.close()
         remove_run_note(runtime.state_dir, runtime.component, os.getpid())
 
 
@@ -152,6 +165,7 @@ async def _run_main(runtime: Runtime, main: Callable[[Runtime], Awaitable[None]]
     work = asyncio.ensure_future(main(runtime))
     stop = asyncio.ensure_future(runtime.stop.wait())
     await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+    runtime.notifier.stopping()
     if not work.done():
         runtime.health.set(STARTED, is_ok=False, detail="stopping")
         if runtime.failure is not None:

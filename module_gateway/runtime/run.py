@@ -23,7 +23,9 @@ from module_gateway.runtime.composition import (
     demo_devices,
     device_address,
 )
+from module_gateway.runtime.health import Health, Progress
 from module_gateway.runtime.log import configure, get_logger
+from module_gateway.runtime.notify import Notifier
 from module_gateway.runtime.options import Once, add_common_options, load_settings, port_number
 from module_gateway.runtime.preflight import Obstacle, obstacles
 from module_gateway.runtime.process import (
@@ -33,12 +35,15 @@ from module_gateway.runtime.process import (
     install_signals,
     log_configuration,
 )
+from module_gateway.runtime.pulse import keep_pulse
+from module_gateway.runtime.restarts import GATEWAY, write_gateway_note
 from module_gateway.runtime.settings import Settings
-from module_gateway.runtime.state import ensure_state_dir, find_state_dir
-from module_gateway.runtime.supervisor import Addresses, Supervisor
+from module_gateway.runtime.state import ensure_state_dir, find_state_dir, remove_run_note
+from module_gateway.runtime.supervisor import Addresses, Policy, Supervisor
+from module_gateway.runtime.tasks import start_task, stop_tasks
 from module_gateway.runtime.terminal import Terminal, TerminalStream
 
-NAME: Final = "gateway"
+NAME: Final = GATEWAY
 LOCK_NAME: Final = "run.lock"
 PORTS_LIMIT_S: Final = 5.0
 """A killed gateway's processes need about so long until their ports are free again."""
@@ -195,6 +200,7 @@ async def _run(args: argparse.Namespace, settings: Settings, state_dir: Path) ->
     components = composition.components(addresses)
     names = tuple(component.name for component in components)
     terminal = Terminal(sys.stdout, (*names, NAME), os.environ)
+    notifier = Notifier.from_environment(os.environ, os.getpid())
     try:
         logging = settings.logging
         if logging.format == "auto":
@@ -206,18 +212,36 @@ async def _run(args: argparse.Namespace, settings: Settings, state_dir: Path) ->
         if args.demo:
             _say_left_out(settings)
         await _look_for_bus(composition)
-        supervisor = Supervisor(components, terminal)
+
+        def write_note() -> None:
+            write_gateway_note(state_dir, os.getpid(), supervisor.accounts())
+
+        limit_s = settings.supervisor_settings.hung_limit_ms / 1000
+        supervisor = Supervisor(components, terminal, Policy(hung_limit_s=limit_s), write_note)
 
         def ready() -> None:
             found = {name: supervisor.addresses(name) for name in names}
             terminal.say(ready_line(found))
             terminal.say(next_steps(settings, found, is_demo=args.demo))
+            notifier.ready(f"{len(names)} processes run")
 
+        telling = [
+            start_task(keep_pulse(Progress(), Health(), notifier), "pulse"),
+            start_task(_say_stopping(stop, notifier), "say-stopping"),
+        ]
         code = await supervisor.run(stop, ready)
+        await stop_tasks(telling)
         _log.info("stopped", exit_code=code)
         return code
     finally:
+        notifier.close()
+        remove_run_note(state_dir, GATEWAY, os.getpid())
         terminal.close()
+
+
+async def _say_stopping(stop: asyncio.Event, notifier: Notifier) -> None:
+    await stop.wait()
+    notifier.stopping()
 
 
 def ready_line(found: dict[str, Addresses]) -> str:

@@ -125,10 +125,16 @@ class ModuleHandlerSettings(Section):
     """A device that we closed keeps its commands for so long (R21)."""
     max_identities: int = Field(default=20_000, ge=1)
     """Devices that are remembered; a new one beyond is refused."""
-    outbox_entries: int = Field(default=1_000, ge=2)
+    durability: Literal["power", "process", "memory"] = "power"
+    """What an answered status survives: a power cut, a crash of the process, or neither (R1)."""
+    outbox_entries: int = Field(default=100_000, ge=2)
     """See `outbox-bytes`."""
-    outbox_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
+    outbox_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
     """Per identity; beyond either bound the oldest entries are folded into one (R8)."""
+    outbox_total_bytes: int = Field(default=2 * 1024 * 1024 * 1024, ge=1024)
+    """Of all identities; beyond it the fullest log is folded."""
+    outbox_age_s: int = Field(default=7 * 24 * 3600, ge=1)
+    """Older entries are folded, by the wall clock."""
     delivery_window: int = Field(default=2_000, ge=1)
     """See `delivery-window-bytes`."""
     delivery_window_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
@@ -260,6 +266,14 @@ class ControlPlaneSettings(Section):
     """/metrics, /healthz and /readyz on 127.0.0.1."""
 
 
+class SupervisorSettings(Section):
+    """What `run_all.py` does about its processes."""
+
+    hung_limit_ms: Annotated[int, Field(ge=2_000)] = 10_000
+    """A process without progress for so long is killed and started again. A stall of the whole
+    machine does not count; a healthy process says each second that it lives."""
+
+
 DEFAULT_MODULE_PATHS: dict[str, str] = {
     "1": "mission",
     "2": "io",
@@ -287,6 +301,7 @@ class Settings(Section):
     external_connection: ExternalConnection = ExternalConnection()
     external_client_settings: ExternalClientSettings = ExternalClientSettings()
     control_plane_settings: ControlPlaneSettings = ControlPlaneSettings()
+    supervisor_settings: SupervisorSettings = SupervisorSettings()
     state_dir: Path | None = None
     """Store, bus socket and run notes; default `$XDG_STATE_HOME/module-gateway`. Relative to
     the file."""

@@ -1,4 +1,8 @@
-"""Starts processes, restarts with back-off what dies, and stops all of them in order."""
+"""Starts processes, restarts with back-off what dies or hangs, and stops all of them in order.
+
+A process of ours says every second that it makes progress (`notify`); another one is asked. Who
+is silent for too long is killed, reaped, and started again like one that has died.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,10 +19,19 @@ from typing import Final
 
 from module_gateway.protocol.errors import ConfigError
 from module_gateway.runtime.log import get_logger
+from module_gateway.runtime.notify import SYSTEMD_VARIABLES
 from module_gateway.runtime.process import EXIT_CONFIG, EXIT_FAILED, EXIT_OK, EXIT_USAGE
+from module_gateway.runtime.restarts import (
+    HUNG,
+    NOT_READY,
+    Account,
+    exit_reason,
+    restarts_environment,
+)
 from module_gateway.runtime.tasks import start_task, stop_tasks
 from module_gateway.runtime.terminal import LineSplitter, Terminal
 from module_gateway.runtime.text_lines import LastWords
+from module_gateway.runtime.vital_signs import VitalSigns
 
 Addresses = Mapping[str, str]
 PR_SET_PDEATHSIG: Final = 1  # prctl(2)
@@ -39,6 +53,8 @@ class Component:
         stop_rank: lower ranks are stopped first, equal ones together.
         is_essential: without it the others make no sense.
         unshown: lines of its output that say nothing to anybody.
+        notifies: it says by itself that it makes progress.
+        sign: asks it whether it does, within a few seconds; for one that does not say so.
     """
 
     name: str
@@ -49,6 +65,8 @@ class Component:
     is_essential: bool = True
     environment: Callable[[], Mapping[str, str]] = field(default=dict)
     unshown: frozenset[str] = frozenset()
+    notifies: bool = False
+    sign: Callable[[], Awaitable[bool]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +83,8 @@ class Policy:
     ready_poll_s: float = 0.05
     stop_limit_s: float = 11.0
     """A little more than a component's own limit for a clean stop (design 3.9)."""
+    hung_limit_s: float = 10.0
+    """A ready process that makes no progress for so long hangs (setting: hung-limit-ms)."""
 
 
 @dataclass(slots=True)
@@ -77,7 +97,9 @@ class Running:
     failure: str = ""
     exit_code: int = EXIT_OK
     """Of the last process that ended by itself."""
-    starts: int = 0
+    killed_for: str = ""
+    """Why we killed it."""
+    account: Account = field(default_factory=Account)
     said: LastWords = field(default_factory=LastWords)
     """Of the last process."""
     is_ready: asyncio.Event = field(default_factory=asyncio.Event)
@@ -87,11 +109,17 @@ class Supervisor:
     """Keeps a set of components running until it is asked to stop or an essential one fails."""
 
     def __init__(
-        self, components: Sequence[Component], terminal: Terminal, policy: Policy | None = None
+        self,
+        components: Sequence[Component],
+        terminal: Terminal,
+        policy: Policy | None = None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_change` is told whenever an account has changed."""
         self._terminal = terminal
         self._policy = policy or Policy()
         self._running = {item.name: Running(item) for item in components}
+        self._on_change = on_change
         self._stopping = asyncio.Event()
         self._given_up = asyncio.Event()
 
@@ -99,6 +127,10 @@ class Supervisor:
         """What `name` said when it became ready, empty before."""
         running = self._running.get(name)
         return (running.addresses or {}) if running is not None else {}
+
+    def accounts(self) -> dict[str, Account]:
+        """What has happened to each component so far."""
+        return {name: running.account for name, running in self._running.items()}
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[], None]) -> int:
         """Start everything, tell `on_ready` once when all are ready, run until `stop`.
@@ -138,6 +170,8 @@ class Supervisor:
             is_ready = await self._run_once(running)
             if self._stopping.is_set():
                 return
+            running.account.ended(_reason(running), time.time_ns() // 1_000_000)
+            self._on_change()
             unready = 0 if is_ready else unready + 1
             if is_ready and clock() - began > self._policy.settled_s:
                 delay_s = self._policy.backoff_min_s
@@ -179,38 +213,49 @@ class Supervisor:
 
     async def _run_once(self, running: Running) -> bool:
         """One process from start to reaping; whether it became ready meanwhile."""
-        running.starts += 1
-        running.said = LastWords()
+        component, account = running.component, running.account
+        account.starts += 1
+        running.said, running.killed_for = LastWords(), ""
+        signs = VitalSigns(self._policy.hung_limit_s)
         try:
-            process = await self._start(running.component)
+            process = await self._start(component, account, signs)
         except (ConfigError, OSError) as error:
+            signs.close()
             running.failure = str(error)
             running.exit_code = EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED
             return False
-        running.process = process
-        _log.debug("component_started", name=running.component.name, pid=process.pid)
+        signs.listen()
+        running.process, account.pid = process, process.pid
+        self._on_change()
+        _log.debug("component_started", name=component.name, pid=process.pid)
         if self._stopping.is_set():  # asked to stop while it was being started
             _signal(process, signal.SIGTERM)
         reading = start_task(self._show(running, process), "read-output")
-        watching = start_task(self._watch(running, process), "watch-readiness")
+        watching = start_task(self._watch(running, process, signs), "watch-process")
         try:
             running.exit_code = await process.wait()
             await asyncio.wait([reading], timeout=1.0)  # grandchildren may hold the pipe
         finally:
+            signs.close()
             await stop_tasks([watching, reading])
             if process.returncode is None:
                 _signal(process, signal.SIGKILL)
-            running.process = None
+            running.process, account.pid, account.is_ready = None, None, False
             was_ready, running.addresses = running.addresses is not None, None
         return was_ready
 
-    async def _start(self, component: Component) -> asyncio.subprocess.Process:
+    async def _start(
+        self, component: Component, account: Account, signs: VitalSigns
+    ) -> asyncio.subprocess.Process:
+        inherited = {k: v for k, v in os.environ.items() if k not in SYSTEMD_VARIABLES}
+        own = {**component.environment(), **restarts_environment(account)}
         return await asyncio.create_subprocess_exec(
             *component.command(),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env={**os.environ, **component.environment()},
+            env={**inherited, **own, **(signs.environment if component.notifies else {})},
+            pass_fds=(signs.their_fd,) if component.notifies else (),
             start_new_session=True,  # Ctrl-C is for the supervisor, which stops all in order
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
@@ -227,7 +272,10 @@ class Supervisor:
                     running.said.heard(line)
                     self._terminal.show(component.name, line)
 
-    async def _watch(self, running: Running, process: asyncio.subprocess.Process) -> None:
+    async def _watch(
+        self, running: Running, process: asyncio.subprocess.Process, signs: VitalSigns
+    ) -> None:
+        """Wait until it is ready, then until it hangs."""
         try:
             async with asyncio.timeout(self._policy.ready_limit_s):
                 # Another process's progress: there is no event to wait for.
@@ -236,12 +284,38 @@ class Supervisor:
         except TimeoutError:
             limit = self._policy.ready_limit_s
             _log.error("component_not_ready", name=running.component.name, waited_s=limit)
+            running.killed_for = NOT_READY
             _signal(process, signal.SIGKILL)
             return
-        running.addresses = found
+        running.addresses, running.account.is_ready = found, True
+        self._on_change()
         if running.is_ready.is_set():
-            _log.info("component_back", name=running.component.name, starts=running.starts)
+            starts = running.account.starts
+            _log.info("component_back", name=running.component.name, starts=starts)
         running.is_ready.set()
+        if running.component.notifies or running.component.sign is not None:
+            await self._watch_progress(running, process, signs)
+
+    async def _watch_progress(
+        self, running: Running, process: asyncio.subprocess.Process, signs: VitalSigns
+    ) -> None:
+        sign = running.component.sign
+        signs.begin()
+        # Another process's progress, or its absence: there is no event to wait for.
+        while not signs.look():
+            await asyncio.sleep(signs.silence.look_s)
+            if sign is not None and await sign():
+                signs.silence.heard()
+        if self._stopping.is_set():
+            return  # a stop has its own limit
+        running.killed_for = HUNG
+        _log.error(
+            "component_hung",
+            name=running.component.name,
+            silent_s=round(signs.silence.silent_s, 1),
+            said=signs.status or None,
+        )
+        _signal(process, signal.SIGKILL)
 
     async def _stop_all(self) -> None:
         ranks = sorted({item.component.stop_rank for item in self._running.values()})
@@ -279,6 +353,11 @@ def _has_failed(task: asyncio.Task[None]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is not None
 
 
+def _reason(running: Running) -> str:
+    """Why it has to be started again, in few words."""
+    return running.killed_for or exit_reason(running.exit_code)
+
+
 def _ending(running: Running) -> dict[str, object]:
     """How a process ended, for a log line: by itself with a code, or killed by a signal."""
     code = running.exit_code
@@ -289,7 +368,8 @@ def _ending(running: Running) -> dict[str, object]:
         name = signal.Signals(-code).name
     except ValueError:
         name = str(-code)
-    return {"exit_code": code, "killed_by": name}
+    why = {"reason": running.killed_for} if running.killed_for else {}
+    return {"exit_code": code, "killed_by": name, **why}
 
 
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -68,11 +69,14 @@ class Vandal:
     async def commit(self, fault: Fault) -> None:
         """Wait, then do it."""
         await asyncio.sleep(fault.pause_s)
-        pid = await self._pid(fault.part)
+        pid = await self.pid_of(fault.part)
         if fault.standstill_s:
             os.kill(pid, signal.SIGSTOP)
             await asyncio.sleep(fault.standstill_s)
-            os.kill(pid, signal.SIGCONT)
+            with suppress(
+                ProcessLookupError
+            ):  # it was so slow that its supervisor took it for hung
+                os.kill(pid, signal.SIGCONT)
         else:
             os.kill(pid, signal.SIGKILL)
             self._killed[fault.part] = pid
@@ -83,9 +87,9 @@ class Vandal:
     async def all_back(self) -> None:
         """Wait until whatever was killed runs again."""
         for part in PARTS:
-            await self._pid(part)
+            await self.pid_of(part)
 
-    async def _pid(self, part: str) -> int:
+    async def pid_of(self, part: str) -> int:
         """Of the present life of this part, which its supervisor has started."""
         async with asyncio.timeout(START_LIMIT_S):
             while True:

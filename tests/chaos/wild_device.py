@@ -120,6 +120,11 @@ class WildDevice:
                     return
         self._referee.counts["unanswered"] += 1
 
+    @property
+    def sent(self) -> int:
+        """How many statuses; they are numbered from 1."""
+        return self._sent
+
     # Connecting
 
     async def _open(self, priority: int) -> Line | None:

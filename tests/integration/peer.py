@@ -29,6 +29,8 @@ class ScriptedServer:
     session_ids: list[str] = field(default_factory=list)
     running: list[bytes] = field(default_factory=list)
     """Payloads of the RUNNING statuses of the present session."""
+    roles: set[str] = field(default_factory=set)
+    """Of every status that ever came."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _awaited: int = 0
     _session: str = ""
@@ -73,6 +75,7 @@ class ScriptedServer:
         await self._publish(reply)
 
     async def _status(self, status: pb.Status) -> None:
+        self.roles.add(status.deviceStatus.device.deviceRole)
         reply = pb.ExternalServer()
         reply.statusResponse.sessionId = status.sessionId
         reply.statusResponse.messageCounter = status.messageCounter

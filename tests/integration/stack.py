@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -152,15 +152,21 @@ class Stack:
 
 @asynccontextmanager
 async def running_stack(
-    settings: Mapping[str, object], *flags: str, environ: Mapping[str, str] | None = None
+    settings: Mapping[str, object],
+    *flags: str,
+    environ: Mapping[str, str] | None = None,
+    prepare: Callable[[Path], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Stack]:
     """Start `run_all.py` with this configuration and wait until all of it is ready.
 
     The state folder is short-lived and has a short name: a Unix socket's path has 108 bytes.
+    `prepare` gets it before anything runs.
     """
     state_dir = Path(tempfile.mkdtemp(prefix="mg-"))
     file = state_dir / "config.json"
     file.write_text(json.dumps(settings))
+    if prepare is not None:
+        await prepare(state_dir / "state")
     ours = {k: v for k, v in os.environ.items() if not k.startswith(("IPC_MQTT", "PYTEST"))}
     process = await asyncio.create_subprocess_exec(
         sys.executable, str(REPOSITORY / "run_all.py"), *flags,

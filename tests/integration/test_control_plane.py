@@ -149,6 +149,38 @@ async def test_repeats_are_removed_by_position(broker):
         assert [entry["status"]["data"] for entry in history] == [{}, 5, 6, 7]
 
 
+async def test_R18_replayed_and_live_statuses_travel_beside_each_other(broker):
+    async with control_plane(broker.port) as api, scripted_vehicle(broker.port) as van:
+        await van.send_connect("s1", [BUTTON], ["applied", "replay"])
+        answer = await van.receive_connect_response()
+        assert (list(answer.capabilities), list(answer.applied)) == (["replay"], [])
+        await van.send_status(BUTTON, b"1", external.Status.CONNECTING, sequence=1, replayed=True)
+        assert await van.receive_ack() == 1
+        await van.send_answer((await van.receive_command()).messageCounter)
+        for number in (20, 21):
+            await van.send_status(BUTTON, str(number).encode(), sequence=number, live=True)
+            await van.receive_ack()
+        await van.send_status(BUTTON, b"2", sequence=2, replayed=True)
+        await van.receive_ack()
+
+        await van.send_connect("s2", [BUTTON], ["applied", "replay"])
+        applied = (await van.receive_connect_response()).applied
+        assert [(one.first_sequence, one.sequence) for one in applied] == [(0, 2), (20, 21)]
+        for state, number in ((external.Status.CONNECTING, 3), (external.Status.RUNNING, 20)):
+            await van.send_status(
+                BUTTON, str(number).encode(), state, sequence=number, replayed=True
+            )
+            await van.receive_ack()
+            if number == 3:
+                await van.send_answer((await van.receive_command()).messageCounter)
+        device = (await api.get(path_of(BUTTON))).json()
+        assert (device["statuses"], device["replayed"], device["repeats"]) == (5, 3, 1)
+        assert device["last_status"]["status"]["data"] == 21
+        history = (await api.get(f"{path_of(BUTTON)}/history")).json()
+        shown = [(entry["status"]["data"], entry["is_replayed"]) for entry in history]
+        assert shown == [(1, True), (2, True), (3, True), (20, False), (21, False)]
+
+
 async def test_a_silent_session_times_out_with_a_notification(broker):
     async with (
         control_plane(broker.port, session_timeout_ms=1000) as api,

@@ -117,7 +117,7 @@ messages = st.one_of(
         text,
         text,
         st.lists(devices, max_size=4).map(tuple),
-        st.lists(st.sampled_from(["applied", "x"]), max_size=2).map(tuple),
+        st.lists(st.sampled_from(["applied", "replay", "x"]), max_size=3).map(tuple),
     ),
     st.builds(
         Status,
@@ -129,6 +129,7 @@ messages = st.one_of(
         st.none() | st.binary(max_size=3),
         st.none() | st.builds(Position, numbers, numbers),
         numbers,
+        st.booleans(),
         st.booleans(),
     ),
     st.builds(CommandResponse, sessions, st.integers(-1, 5), numbers),

@@ -98,6 +98,14 @@ def test_each_component_is_a_command_with_its_own_help(
     assert "--state-dir" in capsys.readouterr().out
 
 
+def test_the_buffer_has_commands_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["buffer", "purge", "--help"])
+
+    assert ended.value.code == 0
+    assert "--older-than" in capsys.readouterr().out
+
+
 def test_a_new_module_is_written_where_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

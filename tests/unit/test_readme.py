@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from importlib import import_module
@@ -28,12 +30,16 @@ from module_gateway.runtime.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
     "README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/lab.md", "docs/migrate.md",
-    "docs/operate.md",
+    "docs/operate.md", "docs/reliability.md",
 )  # fmt: skip
-MARKS = {"sh", "python", "python run", "python test", "json config", "toml fleet", "text"}
-"""sh: every command is checked against what it calls; python: stands in an example that a test
-runs; python run, python test: `tests/integration/test_page_examples.py` runs it; json config and
-toml fleet: is loaded; text: a picture."""
+MARKS = {
+    "sh", "sh run", "python", "python run", "python test", "json config", "json entry",
+    "toml fleet", "text",
+}  # fmt: skip
+"""sh: every command is checked against what it calls; sh run: `tests/integration/test_buffer.py`
+runs it; python: stands in an example that a test runs; python run, python test:
+`tests/integration/test_page_examples.py` runs it; json config and toml fleet: is loaded; json
+entry: `test_docs_buffer.py` reads it; text: a picture."""
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 
@@ -104,6 +110,7 @@ def programs() -> set[str]:
 def test_only_programs_that_are_checked_here_are_called() -> None:
     assert programs() <= {
         "make", "curl", "python", "python3", "fleet-lab", "module-gateway", "docker",
+        "install", "systemctl", "pytest",
     }  # fmt: skip
 
 
@@ -147,6 +154,9 @@ def test_commands_and_flags_of_module_gateway_exist(words: list[str]) -> None:
     "words", [w for w in COMMANDS if Path(w[0]).name.startswith("python")], ids=" ".join
 )
 def test_scripts_and_their_flags_exist(words: list[str]) -> None:
+    if words[1] == "-m":
+        assert accepts_with_help(words[2:])
+        return
     script = ROOT / words[1]
     assert script.is_file()
     if script.name.startswith("run_"):
@@ -154,6 +164,24 @@ def test_scripts_and_their_flags_exist(words: list[str]) -> None:
         assert line is not None
         module = import_module(line[1])
         assert accepts(module.main, words[2:])
+
+
+def accepts_with_help(words: list[str]) -> bool:
+    command = [sys.executable, "-m", *words, "--help"]
+    return subprocess.run(command, cwd=ROOT, check=False, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "words", [w for w in COMMANDS if Path(w[0]).name == "pytest"], ids=" ".join
+)
+def test_tests_that_are_named_exist(words: list[str]) -> None:
+    places = [word for word in words[1:] if word.startswith("tests/")]
+    assert places
+    assert all((ROOT / place).exists() for place in places)
+    names = words[words.index("-k") + 1].split(" or ") if "-k" in words else []
+    for name in names:
+        files = (file for place in places for file in (ROOT / place).rglob("*.py"))
+        assert any(f"def {name}" in file.read_text(encoding="utf-8") for file in files), name
 
 
 @pytest.mark.parametrize("words", [w for w in COMMANDS if w[0] == "docker"], ids=" ".join)
@@ -165,6 +193,18 @@ def test_docker_files_exist(words: list[str]) -> None:
             assert (ROOT / file).is_file()
         case _:
             pytest.fail(f"nobody checks {words}")
+
+
+@pytest.mark.parametrize(
+    "words", [w for w in COMMANDS if w[0] in {"install", "systemctl"}], ids=" ".join
+)
+def test_files_and_services_of_the_unit_exist(words: list[str]) -> None:
+    units = {path.name for path in (ROOT / "deploy/systemd").iterdir()}
+    if words[0] == "install":
+        source = words[-2]
+        assert source == "my.json" or (ROOT / source).is_file()
+    else:
+        assert words[-1] == "daemon-reload" or f"{words[-1]}.service" in units
 
 
 @pytest.mark.parametrize("words", [w for w in COMMANDS if w[0] == "curl"], ids=lambda w: w[-1])

@@ -19,6 +19,15 @@ function shown(payload) {
   return payload.data ? `base64 ${payload.data}` : "(empty)";
 }
 
+function timeOf(unixMs) {
+  return new Date(unixMs).toLocaleTimeString([], { hourCycle: "h23" });
+}
+
+function whenOf(status) {
+  if (!status.is_replayed) return timeOf(status.received_unix_ms);
+  return `replayed, recorded ${timeOf(status.recorded_unix_ms || status.received_unix_ms)}`;
+}
+
 function pathOf(vehicle, device) {
   const role = encodeURIComponent(device.role);
   return `${API}/vehicles/${vehicle.company}/${vehicle.vehicle}` +
@@ -38,10 +47,10 @@ function deviceRow(table, vehicle, device) {
   cell(row, `${device.module} / ${device.device_type} / ${device.role}`);
   cell(row, device.name);
   cell(row, device.is_connected ? "connected" : "away", device.is_connected ? "on" : "off");
-  cell(row, shown(device.last_status && device.last_status.status), "payload");
-  cell(row, device.statuses);
-  const seen = device.last_status ? new Date(device.last_status.received_unix_ms) : null;
-  cell(row, seen ? seen.toLocaleTimeString([], { hourCycle: "h23" }) : "");
+  const last = device.last_status;
+  cell(row, shown(last && last.status), "payload");
+  cell(row, device.replayed ? `${device.statuses}, ${device.replayed} replayed` : device.statuses);
+  cell(row, last ? whenOf(last) : "", last && last.is_replayed ? "replayed" : "");
   const button = document.createElement("button");
   button.textContent = "command";
   button.addEventListener("click", () => choose(vehicle, device));

@@ -12,6 +12,7 @@ from module_gateway.protocol import bus_pb2
         (bus_pb2.INTERNAL_SERVER, "mg/1/server/7"),
         (bus_pb2.MODULE_HANDLER, "mg/1/handler/7"),
         (bus_pb2.EXTERNAL_CLIENT, "mg/1/client/7"),
+        (bus_pb2.TOOL, "mg/1/tool/7"),
     ],
 )
 def test_each_kind_of_process_listens_on_its_own_topic(kind: int, topic: str) -> None:
@@ -27,7 +28,7 @@ def test_the_presence_topic_belongs_to_no_process() -> None:
     "address",
     [
         Address(bus_pb2.UNKNOWN, 1),
-        Address(4, 1),
+        Address(5, 1),
         Address(bus_pb2.MODULE_HANDLER, 0),
         Address(bus_pb2.MODULE_HANDLER, 2**64),
     ],

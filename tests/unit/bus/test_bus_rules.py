@@ -14,7 +14,7 @@ from module_gateway.runtime.settings import BusSettings
 from tests.unit.bus.scripted_broker import PUBLISH, SUBSCRIBE, Client, Packet, scripted
 from tests.unit.bus.test_link import Ear, running
 
-TOPIC_FORM = re.compile(r"mg/1/(server|handler|client|presence)/[0-9]+")
+TOPIC_FORM = re.compile(r"mg/1/(server|handler|client|tool|presence)/[0-9]+")
 
 REQUESTS = {
     "connect_request": "instance",
@@ -38,6 +38,9 @@ REQUESTS = {
     "lease_granted": "endpoint epoch",
     "lease_ended": "endpoint epoch",
     "delivery": "endpoint epoch delivery",
+    "deliveries_voided": "endpoint epoch",
+    "buffer_request": "store_id request",
+    "buffer_answer": "store_id request",
 }
 """What ties an answer to its question. The rest (presence, digest, lists) states a whole."""
 
@@ -61,7 +64,7 @@ async def test_O3_topics_hold_numbers_and_requests_have_ids_and_qos_is_1(tmp_pat
             await ear.until(lambda: link.is_up)
             message = bus_pb2.Message()
             message.connect_request.device.deviceRole = "../#/+/$SYS role"
-            for kind in (bus_pb2.INTERNAL_SERVER, bus_pb2.MODULE_HANDLER, bus_pb2.EXTERNAL_CLIENT):
+            for kind in bus_pb2.Kind.values()[1:]:
                 link.send(Address(kind, 2**64 - 1), message)
             await link.drain()
 

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import pytest
 
 from module_gateway.bus import batch, metrics
-from module_gateway.bus.link import PRESENCE_TOPIC, Address, Link
+from module_gateway.bus.link import PRESENCE_TOPIC, STALL_S, Address, Link
 from module_gateway.bus.memory import MemoryBroker
 from module_gateway.bus.port import Bus, BusListener
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import BusError, Reason
+from module_gateway.runtime.health import Progress
 from module_gateway.runtime.settings import BusSettings
 
 SERVER, HANDLER = int(bus_pb2.INTERNAL_SERVER), int(bus_pb2.MODULE_HANDLER)
@@ -490,3 +491,50 @@ async def test_two_links_of_one_kind_have_different_addresses() -> None:
     one, two = (Link(broker.bus(), SERVER, QUIET, Ear()) for _ in range(2))
     assert one.address != two.address
     assert one.address.is_valid
+
+
+class Moment:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_what_waits_for_the_bus_for_too_long_is_no_progress() -> None:
+    moment, ear = Moment(), Ear()
+    progress = Progress(moment)
+    bus = GatedBus(MemoryBroker().bus())
+    link = Link(bus, SERVER, QUIET, ear, progress=progress)
+    async with running(link):
+        await ear.until(lambda: "up" in ear.events)
+        await link.drain()
+        moment.now += 1000.0
+        assert progress.stalled() == ""
+
+        bus.gate.clear()
+        bus.called.clear()
+        link.announce()
+        await bus.called.wait()
+        moment.now += STALL_S + 1
+        assert progress.stalled() == "what goes to the bus for 31 s"
+
+        bus.gate.set()
+        await link.drain()
+        assert progress.stalled() == ""
+
+
+async def test_what_was_dropped_with_the_bus_waits_no_longer() -> None:
+    moment, ear = Moment(), Ear()
+    progress = Progress(moment)
+    link = Link(GatedBus(MemoryBroker().bus()), SERVER, QUIET, ear, progress=progress)
+    async with running(link):
+        await ear.until(lambda: "up" in ear.events)
+        link.bus_down("cut")
+        link.announce()
+        await link.drain()
+        moment.now += STALL_S + 1
+
+        assert progress.stalled() == ""

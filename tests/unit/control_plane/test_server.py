@@ -229,14 +229,62 @@ def test_settings_become_limits():
     )
 
 
-async def test_sessions_of_an_earlier_life_are_ended_with_a_notification():
+async def test_every_vehicle_that_is_known_is_told_of_a_start_once():
     store = MemoryStore(StoreLimits())
     await store.open_vehicle(NAME, 1)
     await store.open_vehicle(VehicleName("acme", "bus"), 1)
+    async with running(store=store) as (_, link):
+        told = {(await asyncio.wait_for(link.sent.get(), 5))[0] for _ in range(2)}
+        assert told == {f"acme/{vehicle}/external_server_disconnect" for vehicle in ("bus", "van")}
+        link.go_down()
+        link.go_up()
+        link.receive(connect())
+        assert isinstance(await link.next(), ConnectResponse)
+
+
+async def test_a_store_that_knows_no_vehicle_notifies_nobody():
+    async with running() as (_, link):
+        link.receive(connect())
+        assert isinstance(await link.next(), ConnectResponse)
+
+
+async def test_sessions_of_an_earlier_life_are_ended_with_a_notification():
+    store = MemoryStore(StoreLimits())
+    await store.open_vehicle(NAME, 1)
     await store.commit(NAME, [SessionStarted("old", (BUTTON,))], 1)
     async with running(store=store) as (_, link):
         assert await link.next() is None
         vehicle = await store.vehicle(NAME)
         assert (vehicle.session_id, vehicle.end_reason) == (None, "shutdown")
         await link.run_sequence()
-        await link.run_sequence("acme/bus")
+
+
+class SpiedModule:
+    """Declares no shape of its payloads, and notes whatever else it is asked for."""
+
+    status_payload = command_payload = None
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __getattr__(self, name: str):
+        self.asked.append(name)
+        raise AssertionError(f"a module was asked for {name}")
+
+
+async def test_R18_a_command_is_never_computed_from_a_replayed_status():
+    module = SpiedModule()
+    async with running({BUTTON.identity.module: module}) as (control_plane, link):
+        listener = control_plane.feed.listen()
+        await link.run_sequence()
+        for counter in range(2, 8):
+            is_live = counter % 2 == 0
+            link.receive(
+                status(counter, sequence=counter, is_replayed=not is_live, is_live=is_live)
+            )
+            assert await link.next() == StatusResponse(SESSION, 0, counter)
+        assert link.sent.empty()
+        news = [await listener.next(5) for _ in range(9)]
+        device = await control_plane.store.device(NAME, BUTTON.identity)
+    assert (device.statuses, device.replayed, module.asked) == (7, 3, [])
+    assert "command" not in {one.kind for one in news}

@@ -9,6 +9,7 @@ from module_gateway.control_plane.events import (
     CommandSent,
     CommandState,
     DeviceLeft,
+    Effect,
     LinkLost,
     LinkRestored,
     Publish,
@@ -31,11 +32,13 @@ from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.external import (
     Command,
     CommandResponse,
+    CommandResponseType,
     ConnectResponse,
     ConnectResponseType,
     DeviceState,
     Position,
     StatusResponse,
+    Stretch,
 )
 from module_gateway.protocol.identity import Device
 from tests.control_plane_script import (
@@ -570,6 +573,71 @@ def test_a_repeated_position_still_moves_the_registration():
     script.send(status(2, sequence=5))
     effects = script.send(status(3, state=DeviceState.DISCONNECT, sequence=5))
     assert [repeat.is_connected for repeat in repeated(effects)] == [False]
+
+
+# ---- replay (R18) ------------------------------------------------------------------------------
+
+LANES = ("applied", "replay")
+
+
+def test_R18_connect_response_answers_the_lanes_of_a_gateway_that_has_them():
+    script = Script()
+    [with_lanes] = connect_responses(script.send(connect(capabilities=LANES)))
+    [plain] = connect_responses(script.send(connect(session_id="Zz", capabilities=("applied",))))
+    assert (with_lanes.capabilities, plain.capabilities) == (("replay",), ())
+
+
+def test_R18_live_statuses_overtake_and_nothing_of_the_replay_is_refused():
+    script = Script()
+    script.send(connect(capabilities=LANES))
+    effects = script.send(
+        status(1, state=DeviceState.CONNECTING, data=b"1", sequence=1, is_replayed=True)
+    )
+    effects += script.send(status(2, data=b"8", sequence=8, is_live=True))
+    effects += script.send(status(3, data=b"2", sequence=2, is_replayed=True))
+    effects += script.send(status(4, data=b"9", sequence=9, is_live=True))
+    assert (applied(effects), acknowledged(effects)) == ([b"1", b"8", b"2", b"9"], [1, 2, 3, 4])
+    assert repeated(effects) == []
+
+
+def test_R18_after_a_break_what_was_live_is_listed_and_not_applied_again():
+    script = Script()
+    script.send(connect(capabilities=LANES))
+    script.send(status(1, state=DeviceState.CONNECTING, sequence=1, is_replayed=True))
+    for counter, sequence in ((2, 8), (3, 9)):
+        script.send(status(counter, sequence=sequence, is_live=True))
+    [response] = connect_responses(script.send(connect(session_id="Zz", capabilities=LANES)))
+    assert response.applied == ((BUTTON.identity, Position(9, 1)),)
+    assert response.applied_live == ((BUTTON.identity, Stretch(9, 8, 9)),)
+    effects: list[Effect] = []
+    for counter, sequence in enumerate((2, 8, 9, 10), start=1):
+        again = status(
+            counter, data=b"%d" % sequence, session_id="Zz", sequence=sequence, is_replayed=True
+        )
+        effects += script.send(again)
+    assert applied(effects) == [b"2", b"10"]
+
+
+def test_R18_no_waiting_command_is_sent_because_of_a_replayed_status():
+    script = Script()
+    script.run_sequence()
+    script.want("c0")
+    script.send(CommandResponse(SESSION, CommandResponseType.DEVICE_NOT_CONNECTED, 1))
+    script.want("c1")
+    effects = script.send(status(2, sequence=2, is_replayed=True))
+    assert (commands(effects), acknowledged(effects)) == ([], [2])
+    assert len(applied(effects)) == 1
+    effects = script.send(status(3, sequence=3))
+    assert [command.command for command in commands(effects)] == [b"go"]
+
+
+def test_R18_a_replayed_end_of_a_registration_counts():
+    script = Script()
+    script.run_sequence()
+    script.send(status(2, state=DeviceState.DISCONNECT, sequence=2, is_replayed=True))
+    assert commands(script.want("c1")) == []
+    effects = script.send(status(3, state=DeviceState.CONNECTING, sequence=3, is_replayed=True))
+    assert len(commands(effects)) == 1
 
 
 # ---- bounds ------------------------------------------------------------------------------------

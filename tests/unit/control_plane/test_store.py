@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import permutations
+
 import pytest
 
 from module_gateway.control_plane.events import (
@@ -16,7 +18,7 @@ from module_gateway.control_plane.events import (
 from module_gateway.control_plane.records import CommandRecord, VehicleName
 from module_gateway.control_plane.store import MemoryStore, StoreFullError, StoreLimits
 from module_gateway.protocol.errors import Reason
-from module_gateway.protocol.external import Position
+from module_gateway.protocol.external import Position, Stretch
 from module_gateway.protocol.identity import Device
 from tests.control_plane_script import BUTTON, LAMP, SESSION
 
@@ -190,3 +192,128 @@ async def test_the_oldest_finished_command_makes_room_for_a_new_one():
     await store.add_command(command("c3"))
     assert await store.command("c1") is not None
     assert await store.command("c2") is None
+
+
+# ---- replay (R18) ------------------------------------------------------------------------------
+
+
+def sent(
+    data: bytes,
+    sequence: int,
+    *,
+    live_from: int = 0,
+    time_unix_ms: int = 0,
+    store_id: int = 9,
+    is_replayed: bool = False,
+    error: bytes | None = None,
+) -> StatusApplied:
+    position = Position(store_id, sequence) if sequence else None
+    return StatusApplied(
+        SESSION, BUTTON, 1, data, error, position, time_unix_ms, is_replayed, True, live_from
+    )
+
+
+async def history_of(store: MemoryStore) -> list[bytes]:
+    return [record.status for record in await store.history(VAN, BUTTON.identity, None, 99)]
+
+
+async def current_of(store: MemoryStore) -> bytes:
+    return (await store.device(VAN, BUTTON.identity)).last_status.status
+
+
+async def test_R18_a_replayed_status_goes_to_its_place_and_is_not_current():
+    store = await opened()
+    changes = [
+        sent(b"1", 1, is_replayed=True),
+        sent(b"8", 8, live_from=8),
+        sent(b"2", 2, is_replayed=True),
+        sent(b"9", 9, live_from=8),
+        sent(b"3", 3, is_replayed=True),
+    ]
+    await store.commit(VAN, changes, 5)
+    assert await history_of(store) == [b"1", b"2", b"3", b"8", b"9"]
+    assert await current_of(store) == b"9"
+    device = await store.device(VAN, BUTTON.identity)
+    assert (device.statuses, device.replayed) == (5, 3)
+
+
+async def test_R18_a_replayed_status_is_current_while_nothing_newer_is_known():
+    store = await opened()
+    await store.commit(VAN, [sent(b"1", 1, is_replayed=True)], 5)
+    assert await current_of(store) == b"1"
+    await store.commit(VAN, [sent(b"2", 2, is_replayed=True)], 5)
+    assert await current_of(store) == b"2"
+    assert await history_of(store) == [b"1", b"2"]
+
+
+async def test_R18_a_live_status_is_current_at_once_whatever_its_clock_says():
+    store = await opened()
+    await store.commit(VAN, [sent(b"1", 1, time_unix_ms=900)], 5)
+    await store.commit(VAN, [sent(b"8", 8, live_from=8, time_unix_ms=100)], 5)
+    assert await current_of(store) == b"8"
+
+
+async def test_R18_the_repeat_of_a_newer_status_stays_current_during_a_replay():
+    store = await opened()
+    marker = sent(b"8", 0, time_unix_ms=800)
+    await store.commit(VAN, [sent(b"8", 8, live_from=8, time_unix_ms=700), marker], 5)
+    await store.commit(VAN, [sent(b"2", 2, is_replayed=True, time_unix_ms=200)], 5)
+    assert (await store.device(VAN, BUTTON.identity)).last_status.time_unix_ms == 800
+    assert await history_of(store) == [b"2", b"8", b"8"]
+
+
+async def test_R18_a_repeat_does_not_hide_that_a_newer_number_is_applied():
+    store = await opened()
+    marker = sent(b"8", 0)
+    await store.commit(VAN, [sent(b"8", 8, live_from=8), marker], 5)
+    await store.commit(VAN, [sent(b"2", 2, is_replayed=True)], 5)
+    assert await current_of(store) == b"8"
+
+
+async def test_R18_between_stores_the_time_decides():
+    store = await opened()
+    await store.commit(VAN, [sent(b"new", 3, store_id=10, time_unix_ms=500)], 5)
+    await store.commit(VAN, [sent(b"old", 900, is_replayed=True, time_unix_ms=400)], 5)
+    assert await current_of(store) == b"new"
+    assert await history_of(store) == [b"old", b"new"]
+
+
+async def test_R18_an_older_error_does_not_replace_a_newer_one():
+    store = await opened()
+    await store.commit(VAN, [sent(b"8", 8, live_from=8, error=b"new")], 5)
+    await store.commit(VAN, [sent(b"2", 2, is_replayed=True, error=b"old")], 5)
+    assert (await store.device(VAN, BUTTON.identity)).last_error.error == b"new"
+
+
+async def test_R18_live_stretches_are_committed_with_their_statuses():
+    store = await opened()
+    await store.commit(VAN, [sent(b"8", 8, live_from=8)], 5)
+    await store.commit(VAN, [StatusRepeated(BUTTON, Position(9, 9), True, 8)], 5)
+    positions = await store.open_vehicle(VAN, 2)
+    assert positions.live_of_all([BUTTON.identity]) == ((BUTTON.identity, Stretch(9, 8, 9)),)
+
+
+async def test_a_reader_that_pages_by_time_misses_no_replayed_status():
+    store = await opened()
+    for at, change in (
+        (10, sent(b"8", 8, live_from=8)),
+        (20, sent(b"9", 9, live_from=8)),
+        (30, sent(b"2", 2, is_replayed=True)),
+    ):
+        await store.commit(VAN, [change], at)
+    first = await store.history(VAN, BUTTON.identity, 10, 2)
+    assert [record.status for record in first] == [b"8", b"9"]
+    rest = await store.history(VAN, BUTTON.identity, 21, 2)
+    assert [record.status for record in rest] == [b"2"]
+    everything = await store.history(VAN, BUTTON.identity, 10, 9)
+    assert [record.status for record in everything] == [b"2", b"8", b"9"]
+
+
+async def test_R18_every_order_of_replay_and_live_gives_one_history():
+    for order in permutations(range(1, 7)):
+        if [number for number in order if number > 3] != [4, 5, 6]:
+            continue  # live statuses come in order
+        store = await opened()
+        changes = [sent(b"%d" % number, number, is_replayed=number <= 3) for number in order]
+        await store.commit(VAN, changes, 5)
+        assert await history_of(store) == [b"1", b"2", b"3", b"4", b"5", b"6"], order

@@ -61,10 +61,11 @@ def test_what_is_absent_is_null():
 
 def test_a_device_view_shows_its_last_status():
     last = StatusRecord(1, 50, 1, b"1")
-    view = view_device(DeviceRecord(BUTTON, 1, 2, True, last, None, 1, 4), DECODER)
+    view = view_device(DeviceRecord(BUTTON, 1, 2, True, last, None, 9, 4, 3), DECODER)
     assert (view.module, view.device_type, view.role) == (1000, 0, "left_button")
     assert (view.name, view.priority, view.is_connected) == ("button1", 1, True)
-    assert (view.last_status.status.data, view.last_error, view.repeats) == (1, None, 4)
+    assert (view.last_status.status.data, view.last_error) == (1, None)
+    assert (view.statuses, view.repeats, view.replayed) == (9, 4, 3)
 
 
 def test_a_vehicle_view_says_whether_it_is_connected():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from module_gateway.external_client.backlog import Acknowledgement, Backlog, Flight
-from module_gateway.external_client.entries import Entry, Receipt
+from module_gateway.external_client.backlog import Backlog
+from module_gateway.external_client.entries import Acknowledgement, Entry, Flight, Receipt
 from module_gateway.protocol.external import Position
 from tests.unit.external_client.world import MODULE, TraceModule, device
 

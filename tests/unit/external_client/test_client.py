@@ -10,9 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from module_gateway.external_client.client import client_ids, modules_of, new_session_id
+from module_gateway.external_client.client import (
+    client_ids,
+    modules_of,
+    new_session_id,
+    replay_modules,
+)
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import GatewayError
+from module_gateway.runtime.settings import Settings
 from tests.brokers import MosquittoBroker
 from tests.scripted_peer import Script, ScriptedPeer
 from tests.unit.external_client.fake_broker import FakeBroker
@@ -58,6 +64,11 @@ def test_client_ids_differ_on_one_broker_only() -> None:
 def test_module_belongs_to_the_first_endpoint_that_lists_it() -> None:
     settings = make_settings(1, 2, 3, modules=((1, 2), (2, 3), (1,)))
     assert [(1, 2), (3,), ()] == modules_of(settings)
+
+
+def test_R18_modules_replay_when_their_settings_say_so() -> None:
+    settings = Settings(module_settings={"1": {"replay": True}, "2": {"replay": False}, "3": {}})
+    assert {1} == replay_modules(settings)
 
 
 async def test_session_from_connect_to_a_polite_end(broker: MosquittoBroker) -> None:
@@ -115,6 +126,72 @@ async def test_E25_full_session_and_every_kind_of_restart(
         async with running_client(settings, handler):
             await telemetry(b"4")
             await handler.until(lambda: not handler.outbox)
+        assert [] == peer.violations
+
+
+def replaying(settings: Settings) -> Settings:
+    """The same, with every entry of the module sent."""
+    return settings.model_copy(update={"module_settings": {str(MODULE): {"replay": True}}})
+
+
+async def outage(broker: MosquittoBroker, handler: LinkedHandler, count: int) -> list[bytes]:
+    """Two devices report while there is no broker; what each of them said."""
+    broker.kill()
+    said = [b"in the outage %d" % number for number in range(count)]
+    for status in said:
+        for role in "ab":
+            say(handler, role, status)
+    broker.start()
+    return said
+
+
+@pytest.mark.parametrize("script", [Script(), Script(acks_backwards=True, acks_twice=True)])
+async def test_R18_plain_peer_gets_every_entry_of_an_outage_in_order(
+    broker: MosquittoBroker, script: Script
+) -> None:
+    handler = LinkedHandler(replays=True, window=60)
+    settings = replaying(make_settings(port_of(broker)))
+    async with ScriptedPeer("127.0.0.1", port_of(broker), script) as peer:
+        async with running_client(settings, handler):
+            for role in "ab":
+                say(handler, role, b"before")
+            await handler.until(lambda: not handler.outbox, 40.0)
+            said = [b"before", *await outage(broker, handler, 80), b"after"]
+            for role in "ab":
+                say(handler, role, b"after")
+            await handler.until(lambda: not handler.outbox, 40.0)
+        for role in "ab":
+            own = [each for each in peer.taken if each.role == role and each.sequence]
+            assert said == list(dict.fromkeys(each.status for each in own))
+            numbers = [each.sequence for each in own if each.session == peer.sessions[-1]]
+            assert sorted(numbers) == numbers
+        assert not any(each.error for each in peer.taken)
+        assert not any(each.is_live for each in peer.taken)
+        assert [] == peer.violations
+
+
+async def test_R18_peer_that_offers_two_streams_gets_live_statuses_beside_the_replay(
+    broker: MosquittoBroker,
+) -> None:
+    handler = LinkedHandler(replays=True, window=60)
+    settings = replaying(make_settings(port_of(broker)))
+    script = Script(capabilities=("replay",))
+    async with ScriptedPeer("127.0.0.1", port_of(broker), script) as peer:
+        async with running_client(settings, handler):
+            for role in "ab":
+                say(handler, role, b"before")
+            await handler.until(lambda: not handler.outbox, 40.0)
+            said = await outage(broker, handler, 80)
+            await peer.until(lambda: peer.is_running and len(peer.sessions) > 1, 40.0)
+            live = [b"live %d" % number for number in range(5)]
+            for status in live:
+                say(handler, "a", status)
+            await handler.until(lambda: not handler.outbox, 40.0)
+        own = [each for each in peer.taken if each.role == "a" and each.sequence]
+        assert said == [each.status for each in own if each.is_replayed][-80:]
+        assert live == [each.status for each in own if each.is_live][-5:]
+        places = [each.status for each in own]
+        assert places.index(live[-1]) < places.index(said[-1])
         assert [] == peer.violations
 
 
@@ -309,3 +386,19 @@ async def test_defect_ends_the_process(broker: MosquittoBroker) -> None:
         client.link_up()
         with pytest.raises(ZeroDivisionError):
             await asyncio.wait_for(task, 30)
+
+
+async def test_it_is_ready_only_while_a_handler_is_heard() -> None:
+    listener = listening_socket()
+    checks: dict[str, bool] = {}
+    settings = make_settings(listener.getsockname()[1])
+    try:
+        async with running_client(settings, LinkedHandler(), checks=checks) as (client, _, _):
+            async with asyncio.timeout(30):
+                while not checks.get("handler"):
+                    await asyncio.sleep(0.005)
+            [address] = client._handlers
+            client.peer_lost(address)
+            assert checks["handler"] is False
+    finally:
+        listener.close()

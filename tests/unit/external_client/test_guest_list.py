@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+from module_gateway.external_client.backlog import Backlog
 from module_gateway.external_client.effects import Confined, Count
 from module_gateway.external_client.entries import Entry
-from module_gateway.external_client.error_aggregator import ErrorAggregator
 from module_gateway.external_client.guest_list import GuestList
 from module_gateway.external_client.quarantine import Quarantine
 from module_gateway.external_client.roster import Roster
@@ -15,8 +15,7 @@ A, B, C = device("a"), device("b"), device("c")
 def make(*registered: str) -> GuestList:
     roster = Roster(30.0)
     roster.replace(1, tuple((device(role), b"now " + role.encode()) for role in registered), 0.0)
-    folds = ErrorAggregator({MODULE: TraceModule()})
-    return GuestList(roster, folds, Quarantine(30.0, 600.0))
+    return GuestList(roster, Backlog({MODULE: TraceModule()}), Quarantine(30.0, 600.0))
 
 
 def roles(guest_list: GuestList, now: float = 0.0) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from module_gateway.external_client.effects import Count, Superseded, Tell
-from module_gateway.external_client.entries import Receipt
+from module_gateway.external_client.entries import Lane, Receipt
 from module_gateway.external_client.leases import (
     RETRY_S,
     START_S,
@@ -17,6 +17,7 @@ from module_gateway.external_client.leases import (
 from module_gateway.external_client.rules import Verdict
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
+from module_gateway.protocol.external import Position
 from tests.unit.external_client.world import EPOCH, MODULE, OTHER_MODULE, Handler, device
 
 A = device("a")
@@ -32,7 +33,7 @@ def leases() -> Leases:
 def grant(leases: Leases, peer: int = 1, store: int = 11) -> None:
     message = bus_pb2.Message()
     message.lease_granted.epoch, message.lease_granted.store_id = EPOCH, store
-    assert [Granted(peer)] == leases.receive(peer, message, 0.0)
+    assert [Granted(peer, store)] == leases.receive(peer, message, 0.0)
 
 
 def delivery(number: int, **fields: object) -> bus_pb2.Message:
@@ -122,6 +123,55 @@ def test_receipts_name_the_contiguous_front_once(leases: Leases) -> None:
     told = leases.release([Receipt(1, 1, 1), Receipt(9, 1, 1)])
     assert [2] == [each.message.delivery_receipt.delivery for each in told]
     assert [] == leases.release([])
+
+
+def test_R18_lanes_are_numbered_and_receipted_apart(leases: Leases) -> None:
+    grant(leases)
+    for lane in (bus_pb2.LIVE, bus_pb2.REPLAYED):
+        events = leases.receive(1, delivery(1, sequence=5, lane=lane), 0.0)
+        assert isinstance(events[0], Delivered)
+        assert (lane, Receipt(1, 1, 1, Lane(lane))) == (
+            events[0].entry.lane,
+            events[0].entry.receipt,
+        )
+    told = leases.release([Receipt(1, 1, 1, Lane.LIVE), Receipt(1, 1, 2, Lane.REPLAYED)])
+    assert [(bus_pb2.LIVE, 1)] == [
+        (each.message.delivery_receipt.lane, each.message.delivery_receipt.delivery)
+        for each in told
+    ]
+
+
+@pytest.mark.parametrize("lane", [bus_pb2.FOLDED, bus_pb2.REPLAYED, bus_pb2.LIVE])
+def test_R18_gap_in_any_lane_makes_it_lease_again(leases: Leases, lane: bus_pb2.Lane) -> None:
+    grant(leases)
+    for each in (bus_pb2.FOLDED, bus_pb2.REPLAYED, bus_pb2.LIVE):
+        leases.receive(1, delivery(1, lane=each), 0.0)
+    events = leases.receive(1, delivery(3, lane=lane), 0.0)
+    assert Count(Reason.SEQUENCE_GAP) == events[0]
+    assert isinstance(events[1], Tell)
+    grant(leases)
+    assert isinstance(leases.receive(1, delivery(1, lane=lane), 0.0)[0], Delivered)
+
+
+def test_R18_phase_says_whether_live_entries_go_their_own_way(leases: Leases) -> None:
+    grant(leases)
+    told = leases.tell_phase(3, is_exposed=True, splits_live=True)
+    told += leases.tell_phase(3, is_exposed=True)
+    assert [True, False] == [each.message.session_phase.splits_live for each in told]
+
+
+def test_R18_acknowledgement_may_name_a_stretch(leases: Leases) -> None:
+    grant(leases)
+    told = [*leases.acknowledge(A, Position(11, 9), 7), *leases.acknowledge(A, Position(11, 9))]
+    acks = [each.message.outbox_ack for each in told]
+    assert [(7, 9), (0, 9)] == [(each.first_sequence, each.sequence) for each in acks]
+
+
+def test_R4_entries_of_another_store_are_not_acknowledged_to_their_owner(leases: Leases) -> None:
+    assert [] == leases.acknowledge(A, Position(11, 9))
+    grant(leases, store=12)
+    assert [] == leases.acknowledge(A, Position(11, 9))
+    assert ["outbox_ack"] == kinds(leases.acknowledge(A, Position(12, 9)))
 
 
 def test_receipt_of_an_earlier_lease_counts_for_nothing(leases: Leases) -> None:
@@ -238,7 +288,8 @@ def test_message_of_a_stranger_or_of_another_kind_is_ignored(leases: Leases) -> 
 
 def test_nothing_is_sent_for_a_device_that_nobody_owns(leases: Leases) -> None:
     other = device("a", module=OTHER_MODULE)
-    assert [] == leases.acknowledge(other, 1)
+    grant(leases)
+    assert [] == leases.acknowledge(other, Position(11, 1))
     assert [] == leases.forward(1, 1, other, b"x")
-    assert ["outbox_ack"] == kinds(leases.acknowledge(A, 1))
+    assert ["outbox_ack"] == kinds(leases.acknowledge(A, Position(11, 1)))
     assert ["command_forward"] == kinds(leases.forward(1, 1, A, b"x"))

@@ -52,6 +52,7 @@ from module_gateway.protocol.external import (
     ServerMessage,
     Status,
     StatusResponse,
+    Stretch,
 )
 from module_gateway.protocol.identity import Device, Identity
 
@@ -81,6 +82,15 @@ class TraceModule:
 
 
 @dataclass
+class Stream:
+    """One lane of a lease."""
+
+    delivered: int = 0
+    receipts: int = 0
+    cursor: int = 0
+
+
+@dataclass
 class Handler:
     """A module handler's outbox, as far as the external client sees it."""
 
@@ -95,14 +105,32 @@ class Handler:
     outbox: list[bus_pb2.Delivery] = field(default_factory=list)
     next_sequence: int = 1
     epoch: int | None = None
-    cursor: int = 0
-    delivered: int = 0
-    receipts: int = 0
+    replays: bool = False
+    cut: int | None = None
+    streams: dict[int, Stream] = field(default_factory=lambda: {n: Stream() for n in range(3)})
+    clock: Callable[[], int] = field(default=lambda: 0)
+    stretches: list[tuple[str, int, int]] = field(default_factory=list)
     acks: list[tuple[str, int]] = field(default_factory=list)
     phases: list[int] = field(default_factory=list)
     commands: list[bus_pb2.CommandForward] = field(default_factory=list)
     said: deque[bus_pb2.Message] = field(default_factory=deque)
     leases: int = 0
+
+    @property
+    def delivered(self) -> int:
+        return self.streams[0].delivered
+
+    @delivered.setter
+    def delivered(self, number: int) -> None:
+        self.streams[0].delivered = number
+
+    @property
+    def receipts(self) -> int:
+        return self.streams[0].receipts
+
+    @property
+    def cursor(self) -> int:
+        return self.streams[0].cursor
 
     def presence(self) -> bus_pb2.Presence:
         presence = bus_pb2.Presence()
@@ -128,6 +156,7 @@ class Handler:
             ends_registration=ends,
             is_repeat=is_repeat,
             first_sequence=first,
+            time_unix_ms=self.clock(),
         )
         if error is not None:
             entry.error = error
@@ -160,27 +189,39 @@ class Handler:
             case "lease":
                 self._leased(message.lease)
             case "outbox_ack":
-                ack = message.outbox_ack
-                self.acks.append((ack.device.deviceRole, ack.sequence))
-                who = Device.from_message(ack.device).identity
-                self.outbox = [
-                    each
-                    for each in self.outbox
-                    if Device.from_message(each.device).identity != who
-                    or each.sequence > ack.sequence
-                ]
+                self._acknowledged(message.outbox_ack)
             case "delivery_receipt":
-                self.receipts = message.delivery_receipt.delivery
+                receipt = message.delivery_receipt
+                self.streams[receipt.lane].receipts = receipt.delivery
                 self._deliver()
             case "snapshot_request":
                 if self.answers_snapshots:
                     self._snapshot(message.snapshot_request.request)
             case "session_phase":
                 self.phases.append(message.session_phase.phase)
+                self._split(is_split=message.session_phase.splits_live)
             case "command_forward":
                 self.commands.append(message.command_forward)
                 if self.verdict is not None:
                     self.decide(message.command_forward, self.verdict)
+
+    def _acknowledged(self, ack: bus_pb2.OutboxAck) -> None:
+        self.acks.append((ack.device.deviceRole, ack.sequence))
+        if ack.first_sequence:
+            self.stretches.append((ack.device.deviceRole, ack.first_sequence, ack.sequence))
+        who = Device.from_message(ack.device).identity
+        self.outbox = [
+            each
+            for each in self.outbox
+            if Device.from_message(each.device).identity != who
+            or not ack.first_sequence <= each.sequence <= ack.sequence
+        ]
+
+    def _split(self, *, is_split: bool) -> None:
+        if not is_split:
+            self.cut = None
+        elif self.cut is None:
+            self.cut = self.streams[2].cursor = self.next_sequence - 1
 
     def decide(self, forward: bus_pb2.CommandForward, response: int) -> None:
         message = bus_pb2.Message()
@@ -202,7 +243,8 @@ class Handler:
     def _leased(self, lease: bus_pb2.Lease) -> None:
         self.leases += 1
         self.epoch = lease.epoch
-        self.delivered = self.receipts = self.cursor = 0
+        self.streams = {n: Stream() for n in range(3)}
+        self.cut = None
         message = bus_pb2.Message()
         message.lease_granted.epoch = lease.epoch
         message.lease_granted.store_id = self.store_id
@@ -224,19 +266,28 @@ class Handler:
         if self.epoch is None:
             return
         for entry in self.outbox:
-            if self.delivered - self.receipts >= self.window:
-                return
-            if entry.sequence > self.cursor:
-                self.cursor = entry.sequence
-                self._send(entry)
+            lane = self._lane(entry)
+            stream = self.streams[lane]
+            if stream.delivered - stream.receipts >= self.window:
+                continue
+            if entry.sequence > stream.cursor:
+                stream.cursor = entry.sequence
+                self._send(entry, lane)
 
-    def _send(self, entry: bus_pb2.Delivery) -> None:
+    def _lane(self, entry: bus_pb2.Delivery) -> int:
+        if not self.replays:
+            return 0
+        return 2 if self.cut is not None and entry.sequence > self.cut else 1
+
+    def _send(self, entry: bus_pb2.Delivery, lane: int = 0) -> None:
         if self.epoch is None:
             return
-        self.delivered += 1
+        self.streams[lane].delivered += 1
         message = bus_pb2.Message()
         message.delivery.CopyFrom(entry)
-        message.delivery.epoch, message.delivery.delivery = self.epoch, self.delivered
+        message.delivery.epoch = self.epoch
+        message.delivery.delivery = self.streams[lane].delivered
+        message.delivery.lane = lane  # type: ignore[assignment]
         self.said.append(message)
 
 
@@ -256,6 +307,10 @@ class ControlPlane:
         self.counter = 0
         self.last_status_counter = 0
         self.applied: dict[Identity, Position] | None = None
+        self.splits = False
+        self.live: dict[Identity, list[Stretch]] = {}
+        self.live_session: dict[Identity, str] = {}
+        self.repeated: list[Status] = []
         self.taken: list[Status] = []
         self.violations: list[str] = []
         self.notices = 0
@@ -297,7 +352,9 @@ class ControlPlane:
         self.devices = set()
         self.last_status_counter = 0
         applied = () if self.applied is None else tuple(self.applied.items())
-        return [ConnectResponse(message.session_id, 0, applied)]
+        live = [(who, each) for who, stretches in self.live.items() for each in stretches]
+        capabilities = ("replay",) if self.splits and "replay" in message.capabilities else ()
+        return [ConnectResponse(message.session_id, 0, applied, tuple(live), capabilities)]
 
     def _status(self, status: Status) -> list[ServerMessage | None]:  # noqa: PLR0912
         identity = status.device.identity
@@ -317,8 +374,10 @@ class ControlPlane:
             self.violations.append("an errorMessage outside CONNECTING")
         if not is_known and not self.knows(identity):
             return []
-        self.taken.append(status)
-        self._apply(status)
+        if self._apply(status):
+            self.taken.append(status)
+        else:
+            self.repeated.append(status)
         if status.state == DeviceState.DISCONNECT:
             self.devices.discard(identity)
         else:
@@ -334,9 +393,34 @@ class ControlPlane:
             answers += self.drop()
         return answers
 
-    def _apply(self, status: Status) -> None:
-        if self.applied is not None and status.position is not None:
+    def _apply(self, status: Status) -> bool:
+        """Whether it is new, as far as the peer remembers positions at all."""
+        if self.applied is None or status.position is None:
+            return True
+        if not self.splits:
             self.applied[status.device.identity] = status.position
+            return True
+        who, (store, number) = status.device.identity, status.position
+        known = self.applied.get(who, Position(store, 0))
+        stretches = [each for each in self.live.get(who, []) if each.store_id == store]
+        applied = known.sequence if known.store_id == store else 0
+        if number <= applied or any(
+            each.first_sequence <= number <= each.sequence for each in stretches
+        ):
+            return False
+        if status.is_live:
+            if stretches and self.live_session.get(who) == status.session_id:
+                stretches[-1] = stretches[-1]._replace(sequence=number)
+            else:
+                stretches.append(Stretch(store, number, number))
+            self.live_session[who] = status.session_id
+        else:
+            for each in sorted(stretches, key=lambda each: each.first_sequence):
+                number = max(number, each.sequence) if number >= each.first_sequence else number
+            stretches = [each for each in stretches if each.first_sequence > number]
+            self.applied[who] = Position(store, number)
+        self.live[who] = stretches
+        return True
 
     def _first_commands(self) -> list[ServerMessage | None]:
         self.phase = "commands"
@@ -371,10 +455,13 @@ class World:
         self.now = 1_000.0
         self.module = TraceModule()
         self.handlers = list(handlers) or [Handler()]
+        for each in self.handlers:
+            each.clock = self.unix_ms
         self.peer = peer
         self.published: list[tuple[float, ClientMessage]] = []
         self.effects: list[Effect] = []
         self._ids = 0
+        rules.setdefault("lane_window", (self.handlers[0].window, 2**30))  # type: ignore[arg-type]
         retry = Retry(Backoff(1.0, 10.0, chance), Pause(1.0, 2.0, chance), chance)
         self.endpoint = Endpoint(
             Leases(0, EPOCH, modules),
@@ -386,9 +473,16 @@ class World:
         if starts:
             self.start()
 
+    def start_ids(self, former: World) -> None:
+        """Session ids are never drawn twice, whoever draws them."""
+        self._ids = former._ids
+
     def _new_id(self) -> str:
         self._ids += 1
         return f"session{self._ids}"
+
+    def unix_ms(self) -> int:
+        return int(self.now * 1000)
 
     # short words for tests
 
@@ -456,7 +550,7 @@ class World:
     # events
 
     def step(self, event: Event) -> None:
-        self._do(self.endpoint.step(event, self.now))
+        self._do(self.endpoint.step(event, self.now, self.unix_ms()))
         self.settle()
 
     def settle(self) -> None:
@@ -468,7 +562,8 @@ class World:
                 while handler.said:
                     busy = True
                     message = handler.said.popleft()
-                    self._do(self.endpoint.step(HandlerSaid(handler.peer, message), self.now))
+                    said = HandlerSaid(handler.peer, message)
+                    self._do(self.endpoint.step(said, self.now, self.unix_ms()))
 
     def hear(self, *messages: ServerMessage | None) -> None:
         for message in messages:
@@ -530,7 +625,8 @@ class World:
                         if handler.peer == peer:
                             handler.told(message)
         for answer in answers:
-            self._do(self.endpoint.step(Noticed() if answer is None else Heard(answer), self.now))
+            event = Noticed() if answer is None else Heard(answer)
+            self._do(self.endpoint.step(event, self.now, self.unix_ms()))
 
 
 def running(*roles: str, **more: object) -> World:

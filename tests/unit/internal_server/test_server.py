@@ -216,3 +216,27 @@ async def test_an_address_in_use_is_said_clearly():
         second = InternalServer(settings, {}, here.broker.bus())
         with pytest.raises(OSError, match=r"cannot listen for devices on 127\.0\.0\.1:"):
             await second.run(asyncio.Event())
+
+
+async def test_it_is_told_whether_any_handler_is_heard():
+    heard: list[tuple[bool, str]] = []
+    changed = asyncio.Event()
+
+    def handler_changed(is_heard: bool, detail: str) -> None:
+        heard.append((is_heard, detail))
+        changed.set()
+
+    settings = settings_for_tests(bus={"heartbeat_ms": 50, "silence_ms": 1_000})
+    async with site(settings, handlers=0) as here:
+        here.server._dialogue._handler_changed = handler_changed
+        first, second = await here.add_handler(), await here.add_handler((77,))
+        heard.clear()
+        changed.clear()
+        await first.die()
+        async with asyncio.timeout(LIMIT_S):
+            while len(here.server._dialogue._peers) > 1:
+                await asyncio.sleep(0.01)
+            assert heard == []
+            await second.die()
+            await changed.wait()
+    assert heard == [(False, "no module handler is heard on the bus")]

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 from module_gateway.bus.address import Address
 from module_gateway.module_handler.connections import ConnectionLimits
-from module_gateway.module_handler.core import Core, CoreLimits, Event, Heard
+from module_gateway.module_handler.core import Core, CoreLimits, Event, Heard, PageRead
 from module_gateway.module_handler.delivery import Window
 from module_gateway.module_handler.devices import DeviceLimits
 from module_gateway.module_handler.outbox import Bounds
-from module_gateway.module_handler.store import MemoryStore
+from module_gateway.module_handler.store import LogQuery, MemoryStore
 from module_gateway.module_handler.turn import Turn
 from module_gateway.module_handler.upstream import UpstreamLimits
 from module_gateway.protocol import bus_pb2
@@ -27,26 +27,36 @@ CLIENT = Address(bus_pb2.EXTERNAL_CLIENT, 21)
 ENDPOINT = 0
 EPOCH = 100
 
-LIMITS = CoreLimits(
-    UpstreamLimits(Bounds(1_000, 4 * 1024 * 1024), Window(2_000, 8 * 1024 * 1024)),
-    DeviceLimits(),
-    ConnectionLimits(),
-)
-
 
 def device(role: str = "a", priority: int = 0, name: str = "", device_type: int = 0) -> Device:
     return Device(Identity(MODULE, device_type, role), name or f"name of {role}", priority)
 
 
 def limits(
-    entries: int = 1_000, window: int = 2_000, max_identities: int = 20_000, grace_s: float = 2.0
+    entries: int = 1_000,
+    window: int = 2_000,
+    max_identities: int = 20_000,
+    grace_s: float = 2.0,
+    *,
+    is_replayed: bool = False,
+    total_bytes: int = 1 << 40,
+    age_s: float = 1e6,
 ) -> CoreLimits:
-    upstream = UpstreamLimits(Bounds(entries, 4 * 1024 * 1024), Window(window, 8 * 1024 * 1024))
+    upstream = UpstreamLimits(
+        Bounds(entries, 4 * 1024 * 1024),
+        Window(window, 8 * 1024 * 1024),
+        total_bytes,
+        age_s,
+        frozenset({MODULE} if is_replayed else ()),
+    )
     return CoreLimits(
         upstream,
         DeviceLimits(grace_s=grace_s),
         ConnectionLimits(max_identities=max_identities),
     )
+
+
+LIMITS = limits()
 
 
 def at_once(coroutine: Coroutine[Any, Any, Result]) -> Result:
@@ -125,19 +135,25 @@ def lease(epoch: int = EPOCH, endpoint: int = ENDPOINT) -> bus_pb2.Message:
     return message
 
 
-def receipt(delivery: int, epoch: int = EPOCH) -> bus_pb2.Message:
+def receipt(
+    delivery: int, epoch: int = EPOCH, lane: bus_pb2.Lane = bus_pb2.FOLDED
+) -> bus_pb2.Message:
     message = bus_pb2.Message()
     message.delivery_receipt.endpoint = ENDPOINT
     message.delivery_receipt.epoch = epoch
     message.delivery_receipt.delivery = delivery
+    message.delivery_receipt.lane = lane
     return message
 
 
-def outbox_ack(who: Device, sequence: int, epoch: int = EPOCH) -> bus_pb2.Message:
+def outbox_ack(
+    who: Device, sequence: int, epoch: int = EPOCH, first_sequence: int = 0
+) -> bus_pb2.Message:
     message = bus_pb2.Message()
     message.outbox_ack.endpoint = ENDPOINT
     message.outbox_ack.epoch = epoch
     message.outbox_ack.sequence = sequence
+    message.outbox_ack.first_sequence = first_sequence
     who.write_to(message.outbox_ack.device)
     return message
 
@@ -162,12 +178,15 @@ def snapshot_request(request: int, epoch: int = EPOCH) -> bus_pb2.Message:
     return message
 
 
-def phase(number: int, session: int = 1, epoch: int = EPOCH) -> bus_pb2.Message:
+def phase(
+    number: int, session: int = 1, epoch: int = EPOCH, *, splits: bool = False
+) -> bus_pb2.Message:
     message = bus_pb2.Message()
     message.session_phase.endpoint = ENDPOINT
     message.session_phase.epoch = epoch
     message.session_phase.phase = number
     message.session_phase.session = session
+    message.session_phase.splits_live = splits
     return message
 
 
@@ -195,9 +214,27 @@ class Rig:
         self.core = self._new_core()
 
     def decide(self, *events: Event) -> Turn:
-        turn = self.core.decide(events, self.now, 1_700_000_000_000)
+        """A turn, and those in which the pages that it asked for arrive, as if they were one."""
+        turn = self.decide_once(*events)
+        reads = turn.reads
+        while reads:
+            pages = [PageRead(at_once(self.store.read(query))) for query in reads]
+            more = self.decide_once(*pages)
+            turn.changes += more.changes
+            turn.sends += more.sends
+            turn.counts += more.counts
+            reads = more.reads
+        return turn
+
+    def decide_once(self, *events: Event) -> Turn:
+        """One turn; what it wants to read is left to the caller."""
+        turn = self.core.decide(events, self.now, self.unix_ms())
         at_once(self.store.commit(turn.changes))
         return turn
+
+    def unix_ms(self) -> int:
+        """The wall clock goes with the other one."""
+        return 1_700_000_000_000 + int(self.now * 1000)
 
     def hear(self, *messages: bus_pb2.Message, sender: Address = SERVER) -> Turn:
         return self.decide(Heard(sender, messages))
@@ -232,8 +269,7 @@ class Rig:
 
     def outbox(self, who: Device) -> list[Any]:
         """The committed entries of a device."""
-        state = at_once(self.store.load())
-        return [entry for entry in state.entries if entry.device.identity == who.identity]
+        return list(at_once(self.store.read(LogQuery(who.identity, 2**31))).entries)
 
 
 def bodies(turn: Turn, kind: str) -> list[Any]:

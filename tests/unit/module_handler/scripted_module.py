@@ -11,11 +11,13 @@ class ScriptedModule:
     """Statuses are lists of words: a merge is `old,new`, an error `[a][b]`.
 
     A status with "quiet" in it is not worth publishing, "bad" is invalid. Commands with "bad" in
-    them are invalid. `fails` and `hangs` name the functions that do.
+    them are invalid. `fails` and `hangs` name the functions that do. While `merges` is False a
+    merge is the status that is known already.
     """
 
     def __init__(self, *, push_only: bool = False) -> None:
         self.push_only = push_only
+        self.merges = True
         self.fails: set[str] = set()
         self.hangs: set[str] = set()
         self.asked: list[tuple[object, ...]] = []
@@ -60,7 +62,7 @@ class ScriptedModule:
 
     def aggregate_status(self, current: bytes, new: bytes, device_type: int) -> bytes:
         self._ask("aggregate_status", current, new, device_type)
-        return current + b"," + new
+        return current + b"," + new if self.merges else current
 
     def generate_command(
         self, new: bytes, previous: bytes, command: bytes, device_type: int

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -44,6 +46,17 @@ def test_wrong_usage_ends_with_2(argv: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as caught:
         app.main(argv)
     assert 2 == caught.value.code
+
+
+@pytest.mark.parametrize("durability", ["power", "process", "memory"])
+async def test_only_memory_keeps_nothing_in_the_state_folder(
+    tmp_path: Path, durability: Literal["power", "process", "memory"]
+) -> None:
+    own = ModuleHandlerSettings(durability=durability)
+    store = app.open_store(Settings(module_handler_settings=own), tmp_path)
+    await store.load()
+    assert (durability != "memory") == (tmp_path / "store" / "handler.db").is_file()
+    await store.close()
 
 
 def test_a_module_that_the_configuration_does_not_have_is_refused() -> None:

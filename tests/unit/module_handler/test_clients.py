@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from module_gateway.module_handler.core import Heard, PageRead
 from module_gateway.module_handler.store import VerdictRecorded
 from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.external import CommandResponseType
@@ -12,6 +13,7 @@ from tests.unit.module_handler.rig import (
     EPOCH,
     Rig,
     answers,
+    at_once,
     bodies,
     device,
     forward,
@@ -105,6 +107,17 @@ def test_a_snapshot_stands_behind_what_was_published_before_it(rig: Rig) -> None
     assert ["status_reply", "delivery"] == kinds(turn)
     (part,) = bodies(rig.hear(snapshot_request(1), sender=CLIENT), "snapshot")
     assert b"s1,s2" == part.registered[0].status
+
+
+def test_R10_a_snapshot_waits_for_pages_whose_statuses_are_older(rig: Rig) -> None:
+    rig.hear(status(1, 2, b"s2"))
+    rig.restart()
+    began = rig.decide_once(Heard(CLIENT, [lease(), snapshot_request(1)]))
+    assert [0] == [part.request for part in bodies(began, "snapshot")]
+    (query,) = began.reads
+    read = rig.decide_once(PageRead(at_once(rig.store.read(query))))
+    assert ["delivery", "delivery", "snapshot"] == kinds(read)
+    assert 1 == bodies(read, "snapshot")[0].request
 
 
 def test_a_lease_that_is_asked_for_again_starts_over(rig: Rig) -> None:

@@ -293,23 +293,44 @@ def test_a_registered_device_is_refused_without_asking_while_it_is_suspended(rig
     assert asked == len(rig.module.asked)
 
 
-def test_hangs_of_connects_commands_and_folds_count_like_those_of_statuses() -> None:
-    rig = Rig(limits(entries=2))
+def test_hangs_of_connects_and_commands_count_like_those_of_statuses(rig: Rig) -> None:
     rig.registered(A)
-    rig.hear(status(1, 2, b"s2"))
     rig.leased()
     rig.module.hangs.add("command_data_valid")
     assert INVALID == rig.command(A, b"go")
     rig.module.hangs.add("is_device_type_supported")
     rig.hear(connect(2, A))
-    rig.module.hangs = {"aggregate_error"}
-    turn = rig.hear(status(1, 3, b"s3"))
-    assert ([b"first"], 1) == (answers(turn), turn.counts[Reason.MODULE_HUNG])
+    rig.module.hangs = {"status_data_valid"}
+    rig.hear(status(1, 2, b"s2"))
+    rig.module.hangs.clear()
     asked = len(rig.module.asked)
     assert INVALID == rig.command(A, b"go")
-    assert ["status_refused"] == kinds(rig.hear(status(1, 4, b"s4")))[:1]
+    assert asked == len(rig.module.asked)
+
+
+def test_statuses_that_work_do_not_excuse_folds_that_hang() -> None:
+    rig = Rig(limits(entries=2))
+    rig.registered(A)
+    rig.hear(status(1, 2, b"s2"))
+    rig.leased()
+    rig.module.hangs = {"aggregate_error"}
+    for sequence in (3, 4, 5):
+        turn = rig.hear(status(1, sequence, b"s"))
+        assert ([b"first"], 1) == (answers(turn), turn.counts[Reason.MODULE_HUNG])
+    asked = len(rig.module.asked)
+    assert INVALID == rig.command(A, b"go")
+    assert ["status_refused"] == kinds(rig.hear(status(1, 6, b"s6")))[:1]
     later = {call[0] for call in rig.module.asked[asked:]}
     assert later <= {"aggregate_error"}  # of the farewell only
+
+
+def test_a_fold_that_works_ends_the_suspicion() -> None:
+    rig = Rig(limits(entries=2))
+    rig.registered(A)
+    rig.hear(status(1, 2, b"s2"))
+    for sequence, hangs in enumerate(["aggregate_error", "", "aggregate_error"] * 2, 3):
+        rig.module.hangs = {hangs}
+        assert [b"first"] == answers(rig.hear(status(1, sequence, b"s")))
 
 
 def test_a_restart_asks_once_per_device_type_whether_it_is_push_only() -> None:

@@ -14,14 +14,16 @@ from module_gateway.bus import batch
 from module_gateway.bus.link import Address, Link
 from module_gateway.bus.memory import MemoryBroker
 from module_gateway.module_handler import metrics
-from module_gateway.module_handler.handler import ModuleHandler
-from module_gateway.module_handler.store import MemoryStore, Store
+from module_gateway.module_handler.handler import STALL_S, ModuleHandler
+from module_gateway.module_handler.outbox import Entry
+from module_gateway.module_handler.store import EntryAppended, MemoryStore, Store
 from module_gateway.modules.car_accessory import CarAccessoryModule
 from module_gateway.modules.containment import ContainedModule
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason, StoreError
 from module_gateway.protocol.identity import Device
 from module_gateway.protocol.live_digest import RunningDigest
+from module_gateway.runtime.health import Progress
 from module_gateway.runtime.settings import BusSettings, ModuleHandlerSettings, Settings
 from module_gateway.runtime.tasks import start_task, stop_tasks
 from tests.stores import FailingStore
@@ -85,8 +87,15 @@ class Stage:
         self.store = FailingStore(MemoryStore() if store is None else store)
         self.health: dict[str, bool] = {}
         module = ContainedModule(CarAccessoryModule(), NUMBER)
+        self.moment = 0.0
+        self.progress = Progress(lambda: self.moment)
         self.handler = ModuleHandler(
-            settings, {NUMBER: module}, self.broker.bus(), self.store, self._health_changed
+            settings,
+            {NUMBER: module},
+            self.broker.bus(),
+            self.store,
+            self._health_changed,
+            progress=self.progress,
         )
         self.server = Peer(self.broker, bus_pb2.INTERNAL_SERVER)
         self.client = Peer(self.broker, bus_pb2.EXTERNAL_CLIENT)
@@ -206,6 +215,38 @@ async def test_R1_a_failed_commit_drops_its_effects_and_loads_the_state_again(
         assert stage.health["store"]
 
 
+async def test_a_commit_that_does_not_end_is_no_progress() -> None:
+    async with staged() as stage:
+        await stage.register()
+        while stage.handler._turns.age_s() or stage.handler._inbox:
+            await asyncio.sleep(0)
+        stage.moment += 1000.0
+        assert stage.progress.stalled() == ""
+        stage.store.gate.clear()
+        stage.store.waiting.clear()
+        stage.server.say(speak.status(1, 2, RELEASED))
+        await stage.store.waiting.wait()
+        stage.moment += STALL_S + 1
+        assert stage.progress.stalled() == "turns of the core and commits for 31 s"
+        stage.store.gate.set()
+        await stage.server.expect("status_reply")
+        while stage.progress.stalled():
+            await asyncio.sleep(0)
+
+
+async def test_a_store_that_fails_again_and_again_has_not_hung() -> None:
+    async with staged() as stage:
+        await stage.register()
+        stage.store.fails_commits, stage.store.fails_loads = 1, 3
+        stage.server.say(speak.status(1, 2, RELEASED))
+        for left in (2, 1, 0):
+            while stage.store.fails_loads > left:
+                await asyncio.sleep(0.005)
+            stage.moment += STALL_S * 0.8  # between two attempts
+            assert stage.progress.stalled() == ""
+        assert await stage.server.expect("live_connections_request") is not None
+
+
 async def test_a_store_that_cannot_be_loaded_again_is_asked_until_it_can() -> None:
     async with staged() as stage:
         await stage.register()
@@ -213,6 +254,38 @@ async def test_a_store_that_cannot_be_loaded_again_is_asked_until_it_can() -> No
         stage.server.say(speak.status(1, 2, RELEASED))
         assert await stage.server.expect("live_connections_request") is not None
         assert stage.health["store"]
+
+
+async def test_D4_while_a_store_cannot_be_written_nobody_is_answered_and_it_resumes_by_itself() -> (
+    None
+):
+    async with staged() as stage:
+        await stage.register()
+        assert stage.health["store"]
+        stage.store.fails_commits = 4
+        stage.store.commits.clear()
+        stage.server.say(speak.status(1, 2, RELEASED))
+        while len(stage.store.commits) < 4:
+            await asyncio.sleep(0.01)
+            assert not (stage.store.commits and stage.health["store"])
+        assert await stage.server.expect("live_connections_request") is not None
+        assert stage.server.heard.empty()
+        assert stage.health["store"]
+        stage.server.say(speak.live((1, A, 2)), speak.status(1, 3, PRESSED))
+        assert 3 == (await stage.server.expect("status_reply")).sequence
+
+
+async def test_R2_a_failed_commit_costs_nobody_his_connection_who_was_not_in_it() -> None:
+    async with staged() as stage:
+        await stage.register()
+        for sequence in range(2, 6):
+            stage.server.say(speak.status(1, sequence, PRESSED))
+            await stage.server.expect("status_reply")
+        stage.store.fails_commits = 1
+        stage.server.say(speak.connect(2, Device.of(NUMBER, 0, "b")))
+        await stage.server.expect("live_connections_request")
+        stage.server.say(speak.status(1, 6, PRESSED))
+        assert 6 == (await stage.server.expect("status_reply")).sequence
 
 
 async def test_the_client_of_a_failed_turn_is_told_by_a_gap() -> None:
@@ -224,6 +297,55 @@ async def test_the_client_of_a_failed_turn_is_told_by_a_gap() -> None:
         stage.server.say(speak.status(1, 2, RELEASED))
         delivery = await stage.client.expect("delivery")
         assert (1, True) == (delivery.sequence, delivery.delivery > 2)
+
+
+async def test_what_cannot_be_read_is_as_bad_as_what_cannot_be_committed() -> None:
+    async with staged() as stage:
+        await stage.register()
+        stage.store.fails_reads = 1
+        await stage.lease()
+        assert await stage.server.expect("live_connections_request") is not None
+        delivery = await stage.client.expect("delivery")
+        assert (1, True) == (delivery.sequence, delivery.delivery > 1)
+        assert stage.health["store"]
+
+
+async def test_R1_what_is_read_is_committed() -> None:
+    async with staged() as stage:
+        await stage.register()
+        stage.store.gate.clear()
+        stage.store.waiting.clear()
+        stage.server.say(speak.status(1, 2, RELEASED))
+        await stage.store.waiting.wait()
+        stage.store.waiting.clear()
+        stage.server.say(speak.status(1, 3, PRESSED))
+        await stage.server.link.drain()
+        stage.client.say(speak.lease())
+        while stage.handler._inbox.messages < 2:
+            await asyncio.sleep(0)
+        stage.store.gate.set()  # for one commit; the next one has the entry and its reader
+        stage.store.gate.clear()
+        await stage.store.waiting.wait()
+        await stage.client.link.drain()
+        assert stage.client.heard.empty()
+        stage.store.gate.set()
+        deliveries = [await stage.client.expect("delivery") for _ in range(3)]
+        assert [1, 2, 3] == [each.sequence for each in deliveries]
+
+
+async def test_what_arrives_while_an_old_backlog_is_read_comes_behind_it() -> None:
+    store = MemoryStore()
+    entries = [Entry(number, A, PRESSED) for number in range(1, 2_001)]
+    await store.commit([EntryAppended(entry) for entry in entries])
+    async with staged(store=store) as stage:
+        await stage.lease()
+        await stage.register(RELEASED)
+        numbers = []
+        for _ in range(2_001):
+            delivery = await stage.client.expect("delivery")
+            numbers.append(delivery.sequence)
+            stage.client.say(speak.receipt(delivery.delivery))
+        assert list(range(1, 2_002)) == numbers
 
 
 async def test_a_handler_whose_state_cannot_be_loaded_does_not_start() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from module_gateway.module_handler.core import Heard, MessagesMissed, PeerUp
+from module_gateway.module_handler.core import Heard, MessagesMissed, PageRead, PeerUp
 from module_gateway.module_handler.inbox import MAX_BATCHES, MAX_MESSAGES, Inbox
+from module_gateway.module_handler.store import LogQuery, Page
 from module_gateway.protocol import bus_pb2
-from tests.unit.module_handler.rig import CLIENT, SERVER
+from tests.unit.module_handler.rig import CLIENT, SERVER, device
 
 
 def batch(count: int) -> Heard:
@@ -68,3 +69,12 @@ def test_what_must_be_known_first_comes_first() -> None:
     inbox.put(PeerUp(SERVER))
     inbox.put_first(PeerUp(CLIENT))
     assert [PeerUp(CLIENT), PeerUp(SERVER)] == inbox.take()
+
+
+def test_pages_that_nobody_waits_for_are_forgotten_and_nothing_else() -> None:
+    inbox = Inbox()
+    page = PageRead(Page(LogQuery(device().identity, 1), (), is_complete=True))
+    for event in (PeerUp(SERVER), page, batch(2), page):
+        inbox.put(event)
+    inbox.forget_pages()
+    assert [PeerUp(SERVER), batch(2)] == inbox.take()

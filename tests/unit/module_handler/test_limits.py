@@ -53,4 +53,14 @@ def test_limits_are_the_settings_in_seconds() -> None:
         limits.connections.max_identities,
         limits.connections.partitions,
     )
-    assert (1_000, 2_000) == (limits.upstream.log.entries, limits.upstream.window.deliveries)
+    assert (100_000, 2_000, 2 << 30, 604_800) == (
+        limits.upstream.log.entries,
+        limits.upstream.window.deliveries,
+        limits.upstream.total_bytes,
+        limits.upstream.age_s,
+    )
+
+
+def test_modules_with_replay_are_those_whose_settings_say_so() -> None:
+    settings = Settings(module_settings={"1": {"replay": True}, "2": {"replay": False}, "1001": {}})
+    assert frozenset({1}) == limits_of(settings).upstream.replayed

@@ -1,208 +1,261 @@
-"""The logs of what is not acknowledged: order, acknowledgement, bounds and folds."""
+"""The logs of what is not acknowledged, in summary: numbers, extents, acknowledgement."""
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from module_gateway.module_handler.aggregator import Publication
 from module_gateway.module_handler.outbox import (
     ENTRY_OVERHEAD_BYTES,
+    EXTENT_ENTRIES,
+    MAX_STRETCHES,
     Bounds,
     Entry,
+    Log,
     Outbox,
 )
-from module_gateway.protocol.errors import Reason
+from module_gateway.module_handler.store import Extent, LogStored
 from module_gateway.protocol.identity import Device
-from tests.unit.module_handler.rig import MODULE, device, published
-from tests.unit.module_handler.scripted_module import ScriptedModule
+from tests.unit.module_handler.rig import MODULE, device
 
 A, B = device("a"), device("b")
 LARGE = 1 << 30
 
 
 def outbox(entries: int = 16, size_bytes: int = LARGE) -> Outbox:
-    return Outbox(Bounds(entries, size_bytes), {MODULE: ScriptedModule()})
+    return Outbox(Bounds(entries, size_bytes))
 
 
 def put(made: Outbox, who: Device, *statuses: bytes) -> list[Entry]:
     return [made.append(who, Publication(status), 0) for status in statuses]
 
 
+def log_of(made: Outbox, who: Device) -> Log:
+    log = made.log(who.identity)
+    assert log is not None
+    return log
+
+
+def present(made: Outbox, *entries: Entry) -> list[int]:
+    return [entry.sequence for entry in entries if made.has(entry)]
+
+
+def fold_of(*entries: Entry) -> Entry:
+    return replace(entries[-1], error=b"error", first_sequence=entries[0].sequence)
+
+
 def test_numbers_grow_over_all_identities() -> None:
     made = outbox()
     assert [1, 2, 3] == [entry.sequence for entry in put(made, A, b"1") + put(made, B, b"2", b"3")]
-    assert [1, 2, 3] == made.sequences(frozenset({MODULE}))
-    assert [] == made.sequences(frozenset({MODULE + 1}))
+    assert (True, False) == (made.owes(frozenset({MODULE})), made.owes(frozenset({MODULE + 1})))
+    assert 3 == made.last_sequence
+
+
+def test_an_entry_carries_what_was_published() -> None:
+    made = outbox()
+    publication = Publication(b"s", is_repeat=True, ends_registration=True)
+    expected = Entry(1, A, b"s", ends_registration=True, is_repeat=True, time_unix_ms=5)
+    assert expected == made.append(A, publication, 5)
 
 
 def test_an_acknowledgement_trims_one_identity_up_to_its_number() -> None:
     made = outbox()
-    put(made, A, b"1", b"2")
-    put(made, B, b"3")
-    put(made, A, b"4")
-    assert 2 == made.trim(A.identity, 3)
-    assert ([b"4"], [b"3"]) == (
-        published(made.log(A.identity)),
-        published(made.log(B.identity)),
-    )
-    assert made.entry(1) is None
-    assert 0 == made.trim(A.identity, 3)
+    everything = put(made, A, b"1", b"2") + put(made, B, b"3") + put(made, A, b"4")
+    assert made.trim(A.identity, 3)
+    assert [3, 4] == present(made, *everything)
+    assert (2, 1) == (len(made), log_of(made, A).entries)
+    assert 2 * (ENTRY_OVERHEAD_BYTES + 1) == made.size_bytes
+
+
+def test_an_acknowledgement_that_says_nothing_new_changes_nothing() -> None:
+    made = outbox()
+    put(made, A, b"1", b"2", b"3")
+    assert made.trim(A.identity, 2)
+    assert [False, False] == [made.trim(A.identity, number) for number in (1, 2)]
+    assert not made.trim(B.identity, 1)
+    assert made.trim(A.identity, 3)
+    assert not made.trim(A.identity, 3)
 
 
 def test_an_identity_without_entries_is_forgotten_but_its_numbers_are_not() -> None:
     made = outbox()
-    put(made, A, b"1")
+    (old,) = put(made, A, b"1")
     made.trim(A.identity, 1)
     assert [] == list(made.identities())
-    assert 0 == len(made)
-    assert [2] == [entry.sequence for entry in put(made, A, b"2")]
+    assert (0, 0) == (len(made), made.size_bytes)
+    (new,) = put(made, A, b"2")
+    assert [2] == present(made, old, new)
 
 
-def test_M12_the_oldest_entries_of_a_log_at_its_bound_become_one() -> None:
-    made = outbox(entries=8)
-    put(made, A, *(b"%d" % n for n in range(1, 10)))
-    compacted = made.compact(A.identity, exposed_to=0)
-    assert compacted is not None
-    fold, folded = compacted.fold, compacted.folded
-    assert (3, b"[1][2][3]", b"3", 1, 3) == (
-        folded,
-        fold.error,
-        fold.status,
-        fold.first_sequence,
-        fold.sequence,
-    )
-    log = made.log(A.identity)
-    assert (7, fold) == (len(log), log[0])
-    assert [made.entry(n) for n in (1, 2)] == [None, None]
+def test_a_partial_trim_counts_less_than_one_extent_too_much() -> None:
+    made = outbox(entries=100_000)
+    put(made, A, *[b"s"] * 1_000)
+    for number in range(1, 1_000):
+        made.trim(A.identity, number)
+        assert 1_000 - number <= len(made) < 1_000 - number + EXTENT_ENTRIES
+    made.trim(A.identity, 1_000)
+    assert (0, 0) == (len(made), made.size_bytes)
 
 
-def test_a_log_within_its_bound_is_left_alone() -> None:
-    made = outbox(entries=8)
-    put(made, A, *(b"%d" % n for n in range(8)))
-    assert made.compact(A.identity, exposed_to=0) is None
-    assert made.compact(B.identity, exposed_to=0) is None
+def test_memory_follows_extents_and_not_entries() -> None:
+    made = outbox(entries=100_000)
+    put(made, A, *[b"x" * 100] * 6_400)
+    assert 100 == len(log_of(made, A).extents)
 
 
-def test_a_log_is_bounded_in_bytes() -> None:
-    made = outbox(entries=1_000, size_bytes=4 * (ENTRY_OVERHEAD_BYTES + 100))
-    for _ in range(20):
-        put(made, A, b"x" * 100)
-        made.compact(A.identity, exposed_to=0)
-    assert len(made.log(A.identity)) <= 4
+def test_an_extent_of_large_entries_is_short() -> None:
+    made = outbox(entries=100_000, size_bytes=16_000)
+    put(made, A, *[b"x" * 1_000] * 10)
+    made.trim(A.identity, 5)
+    assert 5 == len(made)
 
 
-def test_R8_a_fold_continues_an_earlier_fold() -> None:
-    made = outbox(entries=4)
-    for status in (b"1", b"2", b"3", b"4", b"5", b"6", b"7"):
-        put(made, A, status)
-        made.compact(A.identity, exposed_to=0)
-    (first, *_) = made.log(A.identity)
-    assert (b"[1][2][3][4][5]", 1) == (first.error, first.first_sequence)
-    assert [b"6", b"7"] == published(made.log(A.identity)[1:])
+def test_a_stretch_is_acknowledged_before_what_is_older() -> None:
+    made = outbox(entries=100_000)
+    old = put(made, A, b"1", b"2", b"3")
+    made.seal(frozenset({MODULE}))
+    live = put(made, A, *[b"s"] * 3)
+    assert made.trim(A.identity, 5, first_sequence=4)
+    assert [1, 2, 3, 6] == present(made, *old, *live)
+    assert not made.trim(A.identity, 5, first_sequence=4)
+    assert made.trim(A.identity, 6, first_sequence=4)
+    assert (3, [1, 2, 3]) == (len(made), present(made, *old, *live))
+    assert made.trim(A.identity, 3)
+    assert [] == list(made.identities())
 
 
-def test_R8_what_a_live_session_may_have_shown_is_not_folded_before_twice_the_bound() -> None:
-    made = outbox(entries=8)
-    put(made, A, *(b"%d" % n for n in range(1, 17)))
-    assert made.compact(A.identity, exposed_to=1) is None
-    put(made, A, b"17")
-    compacted = made.compact(A.identity, exposed_to=1)
-    assert compacted is not None
-    assert 14 == len(made.log(A.identity))
+def test_what_is_not_made_yet_cannot_be_acknowledged() -> None:
+    made = outbox()
+    (old,) = put(made, A, b"1")
+    assert not made.trim(A.identity, 2, first_sequence=2)
+    (new,) = put(made, A, b"2")
+    assert [1, 2] == present(made, old, new)
 
 
-def test_R9_a_repeat_is_not_folded_again() -> None:
-    made = outbox(entries=2)
+def test_a_stretch_of_another_module_is_not_sealed() -> None:
+    made = outbox(entries=100_000)
     put(made, A, b"1")
-    made.append(A, Publication(b"1", is_repeat=True, ends_registration=True), 0)
+    made.seal(frozenset({MODULE + 1}))
     put(made, A, b"2")
-    compacted = made.compact(A.identity, exposed_to=0)
-    assert compacted is not None
-    assert b"[1][2]" == compacted.fold.error
+    assert 1 == len(log_of(made, A).extents)
 
 
-def test_a_fold_keeps_the_end_of_the_registration_of_its_newest_entry() -> None:
-    made = outbox(entries=2)
-    put(made, A, b"1")
-    made.append(A, Publication(b"2", ends_registration=True), 0)
-    made.append(A, Publication(b"2", is_repeat=True, ends_registration=True), 0)
-    compacted = made.compact(A.identity, exposed_to=0)
-    assert compacted is not None
-    assert (b"[1][2]", True, False) == (
-        compacted.fold.error,
-        compacted.fold.ends_registration,
-        compacted.fold.is_repeat,
-    )
+def test_a_stretch_with_nothing_older_is_a_prefix() -> None:
+    made = outbox()
+    entries = put(made, A, *[b"s"] * 4)
+    made.trim(A.identity, 2)
+    made.trim(A.identity, 3, first_sequence=3)
+    assert [4] == present(made, *entries)
+    assert 3 == log_of(made, A).trimmed_to
 
 
-def test_a_module_that_refuses_to_fold_loses_that_status_only() -> None:
-    module = ScriptedModule()
-    made = Outbox(Bounds(2, LARGE), {MODULE: module})
-    put(made, A, b"1", b"2", b"3")
-    module.fails.add("aggregate_error")
-    compacted = made.compact(A.identity, exposed_to=0)
-    assert compacted is not None
-    assert (b"", b"3", 3) == (compacted.fold.error, compacted.fold.status, compacted.fold.sequence)
+def test_a_prefix_swallows_the_stretches_that_it_reaches() -> None:
+    made = outbox(entries=64)
+    entries = put(made, A, *[b"s"] * 9)
+    made.trim(A.identity, 6, first_sequence=5)
+    assert made.trim(A.identity, 6)
+    assert [7, 8, 9] == present(made, *entries)
+    assert 0 == len(log_of(made, A).stretches)
+
+
+def test_stretches_that_touch_are_one_and_few_are_remembered() -> None:
+    made = outbox(entries=100_000)
+    put(made, A, *[b"s"] * 200)
+    made.trim(A.identity, 12, first_sequence=11)
+    made.trim(A.identity, 14, first_sequence=13)
+    assert [(11, 14)] == list(log_of(made, A).stretches)
+    for number in range(20, 120, 2):
+        made.trim(A.identity, number, first_sequence=number)
+    assert MAX_STRETCHES == len(log_of(made, A).stretches)
+
+
+def test_a_log_whose_rest_only_the_store_knows_says_so() -> None:
+    stored = LogStored(A.identity, (Extent(9, 4, 1_200, 0),))
+    made = outbox(entries=100_000)
+    made.restore([stored], 9)
+    assert not log_of(made, A).may_be_empty
+    made.trim(A.identity, 9, first_sequence=6)
+    assert log_of(made, A).may_be_empty
+    put(made, A, b"new")
+    assert not log_of(made, A).may_be_empty
+
+
+def test_a_fold_takes_the_place_of_what_it_covers() -> None:
+    made = outbox(entries=16)
+    entries = put(made, A, *[b"s"] * 10)
+    fold = fold_of(*entries[:4])
+    made.fold(fold, entries[:4])
+    assert [4, 5, 6, 7, 8, 9, 10] == present(made, *entries)
+    assert 7 == len(made)
+    assert 6 * (ENTRY_OVERHEAD_BYTES + 1) + fold.size_bytes == made.size_bytes
+
+
+def test_a_fold_within_a_large_extent_counts_exactly() -> None:
+    stored = LogStored(A.identity, (Extent(100, 100, 100 * 257, 5), Extent(110, 10, 2570, 9)))
+    made = outbox(entries=100_000)
+    made.restore([stored], 110)
+    entries = [Entry(number, A, b"s") for number in range(1, 41)]
+    made.fold(fold_of(*entries), entries)
+    assert 71 == len(made)
+    assert 70 * 257 + fold_of(*entries).size_bytes == made.size_bytes
 
 
 def test_it_goes_on_where_a_stored_one_left_off() -> None:
-    old = outbox()
-    put(old, A, b"1", b"2")
-    old.trim(A.identity, 2)
-    new = outbox()
-    new.restore(put(old, A, b"3"), last_sequence=3)
-    assert [b"3"] == published(new.log(A.identity))
-    assert 4 == put(new, A, b"4")[0].sequence
+    made = outbox()
+    made.restore([LogStored(A.identity, (Extent(2, 2, 514, 0), Extent(3, 1, 257, 0)))], 7)
+    assert (3, 771, 7) == (len(made), made.size_bytes, made.last_sequence)
+    assert 8 == put(made, A, b"4")[0].sequence
+    made.trim(A.identity, 3)
+    assert (1, 257) == (len(made), made.size_bytes)
+
+
+def test_age_is_that_of_whole_extents() -> None:
+    made = outbox(entries=32)
+    for time_unix_ms in (1, 2, 3, 4, 5, 6):
+        made.append(A, Publication(b"s"), time_unix_ms)
+    log = log_of(made, A)
+    assert [0, 2, 2, 4, 6] == [log.aged_entries(cutoff) for cutoff in (2, 3, 4, 5, 7)]
 
 
 @given(
-    st.lists(st.tuples(st.booleans(), st.integers(0, 12)), max_size=80),
-    st.integers(2, 9),
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("put"), st.integers(0, 1), st.integers(0, 0)),
+            st.tuples(st.just("trim"), st.integers(0, 1), st.integers(0, 40)),
+            st.tuples(st.just("stretch"), st.integers(0, 40), st.integers(0, 9)),
+            st.tuples(st.just("seal"), st.integers(0, 0), st.integers(0, 0)),
+        ),
+        max_size=60,
+    ),
+    st.integers(2, 200),
 )
-def test_nothing_is_forgotten_and_nothing_is_counted_twice(
-    steps: list[tuple[bool, int]], entries: int
+def test_the_summary_never_counts_less_than_there_is(
+    steps: list[tuple[str, int, int]], entries: int
 ) -> None:
-    """Fold plus rest is always the suffix of everything, whatever is acknowledged when."""
     made = outbox(entries=entries)
-    everything: list[bytes] = []
-    acknowledged = 0
-    for is_append, number in steps:
-        if is_append:
-            status = b"%d" % len(everything)
-            everything.append(status)
-            put(made, A, status)
-            made.compact(A.identity, exposed_to=0)
-        else:
-            log = made.log(A.identity)
-            if log:
-                acknowledged = log[min(number, len(log) - 1)].sequence
-                made.trim(A.identity, acknowledged)
-        seen = b"".join(
-            b"[" + entry.status + b"]" if entry.error is None else entry.error
-            for entry in made.log(A.identity)
-        )
-        expected = b"".join(b"[" + status + b"]" for status in everything[acknowledged:])
-        assert expected == seen
-        assert len(made.log(A.identity)) <= entries
-
-
-@pytest.mark.parametrize("count", [0, 1])
-def test_a_log_of_one_entry_cannot_become_coarser(count: int) -> None:
-    made = outbox(entries=2, size_bytes=1)
-    put(made, A, *[b"x" * 10] * count)
-    assert made.compact(A.identity, exposed_to=0) is None
-    assert count == len(made.log(A.identity))
-
-
-def test_a_module_that_hangs_while_folding_is_not_asked_for_the_rest() -> None:
-    module = ScriptedModule()
-    made = Outbox(Bounds(8, LARGE), {MODULE: module})
-    put(made, A, *(b"%d" % n for n in range(20)))
-    module.hangs.add("aggregate_error")
-    compacted = made.compact(A.identity, exposed_to=0)
-    assert compacted is not None
-    assert compacted.failure is not None
-    assert (2, Reason.MODULE_HUNG) == (compacted.folded, compacted.failure.reason)
-    assert 1 == len(module.calls("aggregate_error"))
+    model: dict[int, Entry] = {}
+    for what, one, other in steps:
+        who = (A, B)[one] if one < 2 else A
+        match what:
+            case "put":
+                (entry,) = put(made, who, b"s")
+                model[entry.sequence] = entry
+            case "trim":
+                made.trim(who.identity, other)
+                model = {n: e for n, e in model.items() if e.device != who or n > other}
+            case "stretch":
+                first, last = one, one + other
+                made.trim(A.identity, last, first)
+                model = {n: e for n, e in model.items() if e.device != A or not first <= n <= last}
+            case _:
+                made.seal(frozenset({MODULE}))
+        for each in (A, B):
+            count = sum(entry.device == each for entry in model.values())
+            log = made.log(each.identity)
+            assert count <= (0 if log is None else log.entries)
+        assert all(made.has(entry) for entry in model.values())
+        assert len(made) == sum(log.entries for _, log in made.logs())
+        assert made.size_bytes == sum(log.size_bytes for _, log in made.logs())

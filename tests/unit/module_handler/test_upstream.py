@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from module_gateway.bus.address import Address
-from module_gateway.module_handler.core import LinkBroken, MessagesMissed, PeerLost, PeerUp
+from module_gateway.module_handler.core import Heard, LinkBroken, MessagesMissed, PeerLost, PeerUp
+from module_gateway.module_handler.store import EntriesTrimmed, StreamQuery
+from module_gateway.module_handler.turn import Turn
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
 from tests.unit.module_handler.rig import (
@@ -14,6 +16,7 @@ from tests.unit.module_handler.rig import (
     EXPOSED,
     MODULE,
     OFFLINE,
+    SERVER,
     Rig,
     bodies,
     device,
@@ -298,3 +301,141 @@ def test_a_large_snapshot_travels_in_parts(rig: Rig) -> None:
 def test_an_empty_snapshot_is_one_part(rig: Rig) -> None:
     (part,) = bodies(rig.hear(lease(), sender=CLIENT), "snapshot")
     assert (True, True, 0) == (part.is_first, part.is_last, len(part.registered))
+
+
+# Lanes and pages, R18
+
+
+@pytest.fixture
+def replaying() -> Rig:
+    """Two statuses before a session that splits, one after it began."""
+    rig = Rig(limits(is_replayed=True))
+    rig.registered(A)
+    rig.hear(status(1, 2, b"s2"))
+    rig.leased()
+    rig.hear(phase(EXPOSED, splits=True), sender=CLIENT)
+    return rig
+
+
+def lanes(turn: Turn) -> list[tuple[int, int, int]]:
+    return [(each.lane, each.delivery, each.sequence) for each in bodies(turn, "delivery")]
+
+
+def test_R18_a_live_status_overtakes_those_that_wait(replaying: Rig) -> None:
+    assert [(bus_pb2.LIVE, 1, 3)] == lanes(replaying.hear(status(1, 3, b"s3")))
+
+
+def test_R18_each_lane_has_its_own_window() -> None:
+    rig = Rig(limits(window=1, is_replayed=True))
+    rig.registered(A)
+    fill(rig, 2, 2)
+    rig.leased()
+    rig.hear(phase(EXPOSED, splits=True), sender=CLIENT)
+    assert [(bus_pb2.LIVE, 1, 4)] == lanes(rig.hear(status(1, 4, b"s4")))
+    assert [] == lanes(rig.hear(status(1, 5, b"s5")))
+    replayed = rig.hear(receipt(1, lane=bus_pb2.REPLAYED), sender=CLIENT)
+    assert [(bus_pb2.REPLAYED, 2, 2)] == lanes(replayed)
+    live = rig.hear(receipt(1, lane=bus_pb2.LIVE), sender=CLIENT)
+    assert [(bus_pb2.LIVE, 2, 5)] == lanes(live)
+
+
+def test_R18_live_entries_are_acknowledged_before_older_ones(replaying: Rig) -> None:
+    replaying.hear(status(1, 3, b"s3"))
+    turn = replaying.hear(outbox_ack(A, 3, first_sequence=3), sender=CLIENT)
+    assert [EntriesTrimmed(A.identity, 3, 3)] == turn.changes
+    assert [1, 2] == [entry.sequence for entry in replaying.outbox(A)]
+    replaying.hear(outbox_ack(A, 2), sender=CLIENT)
+    assert 0 == replaying.core.sizes()["outbox_entries"]
+
+
+def test_R18_after_a_split_the_next_lease_delivers_what_is_left_in_one_order(
+    replaying: Rig,
+) -> None:
+    replaying.hear(status(1, 3, b"s3"), status(1, 4, b"s4"))
+    replaying.hear(outbox_ack(A, 3, first_sequence=3), sender=CLIENT)
+    replaying.hear(phase(OFFLINE), sender=CLIENT)
+    turn = replaying.hear(lease(), sender=CLIENT)
+    replayed = bus_pb2.REPLAYED
+    assert [(replayed, 1, 1), (replayed, 2, 2), (replayed, 3, 4)] == lanes(turn)
+
+
+def test_R18_a_heartbeat_of_a_device_with_replay_is_a_marker_in_the_folded_lane(
+    replaying: Rig,
+) -> None:
+    assert [(bus_pb2.FOLDED, 1, 0)] == lanes(replaying.pass_time(2.0))
+
+
+def test_R18_a_fold_keeps_to_the_replayed_side_of_the_cut() -> None:
+    rig = Rig(limits(entries=8, window=1, is_replayed=True))
+    rig.registered(A)
+    rig.leased()
+    fill(rig, 2, 2)
+    rig.hear(phase(EXPOSED, splits=True), sender=CLIENT)
+    fill(rig, 4, 30)
+    folds = [entry for entry in rig.outbox(A) if entry.error is not None]
+    assert [3] == [fold.sequence for fold in folds]
+
+
+def test_R18_a_command_is_never_computed_from_what_is_delivered_again() -> None:
+    rig = Rig(limits(entries=4, is_replayed=True))
+    rig.registered(A)
+    fill(rig, 2, 9)
+    rig.restart()
+    rig.module.asked.clear()
+    rig.leased()
+    rig.hear(phase(EXPOSED, splits=True), sender=CLIENT)
+    rig.hear(outbox_ack(A, 10), sender=CLIENT)
+    assert [] == rig.module.calls("generate_command")
+
+
+def test_R1_what_is_read_is_asked_for_up_to_the_last_number_of_its_turn(rig: Rig) -> None:
+    rig.registered(A)
+    turn = rig.decide_once(Heard(SERVER, [status(1, 2, b"s2")]), Heard(CLIENT, [lease()]))
+    (query,) = turn.reads
+    assert isinstance(query, StreamQuery)
+    assert (0, 2) == (query.after, query.up_to)
+    assert [] == rig.decide_once(Heard(SERVER, [status(1, 3, b"s3")])).reads
+
+
+def test_a_client_that_keeps_up_makes_nobody_read(rig: Rig) -> None:
+    rig.leased()
+    rig.connected(A)
+    for number in range(1, 50):
+        assert [] == rig.decide_once(Heard(SERVER, [status(1, number, b"s")])).reads
+        rig.hear(receipt(number), sender=CLIENT)
+
+
+def test_the_outbox_of_all_devices_is_bounded() -> None:
+    rig = Rig(limits(total_bytes=20_000))
+    rig.module.merges = False
+    rig.registered(A)
+    rig.registered(B, instance=2)
+    for number in range(2, 60):
+        rig.hear(status(1, number, b"s"), status(2, number, b"s"))
+    assert rig.core.sizes()["outbox_bytes"] <= 20_000
+
+
+def test_a_bound_that_was_lowered_holds_after_a_restart(rig: Rig) -> None:
+    rig.registered(A)
+    fill(rig, 2, 30)
+    rig.limits = limits(entries=8)
+    rig.restart()
+    rig.decide()
+    assert len(rig.outbox(A)) <= 8
+
+
+def test_what_waits_for_too_long_is_folded() -> None:
+    rig = Rig(limits(entries=32, age_s=3_600.0))
+    rig.registered(A)
+    fill(rig, 2, 3)
+    rig.hear(ended(1))
+    turn = rig.pass_time(4_000.0)
+    assert 5 == turn.counts[Reason.OUTBOX_COMPACTED]
+    assert 1 == len(rig.outbox(A))
+
+
+def test_what_is_too_old_wakes_an_idle_handler(rig: Rig) -> None:
+    rig.registered(A)
+    rig.hear(ended(1))
+    rig.pass_time(20.0)
+    assert rig.now + 40.0 == rig.core.next_due()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from module_gateway.runtime import check
 from module_gateway.runtime.check import Finding, check_surroundings, line, main
 from module_gateway.runtime.config import default_settings
+from module_gateway.runtime.restarts import Account, write_gateway_note
 from module_gateway.runtime.settings import (
     BusSettings,
     Endpoint,
@@ -134,3 +136,17 @@ def test_certificates_are_read_and_must_fit_their_keys(tmp_path: Path) -> None:
     assert failed(check_surroundings(secured(tmp_path, good), {})) == []
     ca, pair = failed(check_surroundings(secured(tmp_path, bad), {}))
     assert (key in ca, "KEY_VALUES_MISMATCH" in pair.upper().replace(" ", "_")) == (True, True)
+
+
+def test_restarts_of_the_running_gateway_are_told_but_fail_nothing(tmp_path: Path) -> None:
+    settings = in_folder(tmp_path)
+    check_surroundings(settings, {})
+    account = Account()
+    account.ended("hung", 0)
+    write_gateway_note(tmp_path / "s", os.getpid(), {"module_handler": account})
+    [told] = [item for item in check_surroundings(settings, {}) if item.subject == "restarts"]
+
+    assert (told.is_ok, told.text) == (
+        True,
+        "module_handler had to be started again: hung (1 times), last at 1970-01-01 00:00:00 UTC",
+    )

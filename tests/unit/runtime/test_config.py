@@ -190,14 +190,6 @@ def test_a_module_twice_in_one_endpoint_is_refused_in_our_form(tmp_path: Path) -
     )
 
 
-def test_a_setting_without_effect_is_told(tmp_path: Path) -> None:
-    for value, times in ((True, 1), (False, 0)):
-        fields = {**OURS, "module-settings": {"1": {"replay": value}}}
-        notices = load(write(tmp_path, fields)).notices
-
-        assert len([text for text in notices if "replay has no effect yet" in text]) == times
-
-
 def test_unknown_keys_of_the_existing_form_are_ignored_with_a_notice(tmp_path: Path) -> None:
     fields = {**changed(MINIMAL, f"{ENDPOINT}.0.quic-settings", {"alpn": "x"}), "comment": "hello"}
     settings = load(write(tmp_path, fields))

@@ -98,6 +98,25 @@ def test_ready_leaves_a_note_with_the_addresses_until_the_end(tmp_path: Path) ->
     assert read_run_note(tmp_path, "internal_server") is None
 
 
+def test_a_process_under_systemd_says_that_it_is_ready_lives_and_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(30)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "200000")
+        with running("wait", tmp_path) as process:
+            said: list[bytes] = []
+            while said.count(b"WATCHDOG=1") < 5:
+                said += systemd.recv(1000).split(b"\n")
+            assert b"READY=1" in said
+            process.child.terminate()
+            while b"STOPPING=1" not in said:
+                said += systemd.recv(1000).split(b"\n")
+            assert process.end() == 0
+
+
 def test_O4_a_crashed_task_ends_the_process_with_one_and_one_clear_line(tmp_path: Path) -> None:
     with running("task", tmp_path) as process:
         assert process.end() == 1

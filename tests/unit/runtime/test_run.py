@@ -8,6 +8,7 @@ import queue
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -210,7 +211,36 @@ def test_a_killed_supervisor_leaves_nothing_running(tmp_path: Path) -> None:
         for process in processes:
             os.close(process)
 
-    assert ended == [True, True, True]
+    assert ended == [True] * 4  # three components and the gateway itself
+
+
+def test_systemd_is_told_of_start_progress_and_stop_by_the_supervisor_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(40)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+        path = existing_file(tmp_path, 0)
+        senders = set()
+
+        def until(word: bytes) -> None:
+            while True:
+                lines, credentials, _, _ = systemd.recvmsg(1000, 100)
+                senders.add(struct.unpack("3i", credentials[0][2])[0])
+                if word in lines.split(b"\n"):
+                    return
+
+        with gateway("--config", str(path), "--state-dir", str(tmp_path / "state")) as it:
+            until(b"READY=1")
+            for _ in range(4):
+                until(b"WATCHDOG=1")
+            it.child.terminate()
+            until(b"STOPPING=1")
+            assert it.end() == 0
+            assert senders == {it.child.pid}
 
 
 def test_a_second_gateway_on_the_same_state_folder_is_refused(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from module_gateway.protocol.errors import ConfigError
+from module_gateway.runtime import supervisor
 from module_gateway.runtime.supervisor import Component, Policy, Supervisor
 from module_gateway.runtime.terminal import Terminal
 
@@ -307,3 +308,167 @@ async def test_stopping_while_a_component_waits_for_its_next_start_is_quick() ->
         it.stop.set()
 
         assert await it.end() == 0
+
+
+ALIVE = (
+    "import os, socket, threading, time\n"
+    "link = socket.socket(fileno=int(os.environ['MODULE_GATEWAY_NOTIFY_FD']))\n"
+    "open(PIDS, 'a').write(f'{os.getpid()}\\n')\n"
+    "while True:\n"
+    "    link.send(b'WATCHDOG=1')\n"
+    "    time.sleep(0.02)\n"
+)
+HANGS_ONCE = (
+    "import os, socket, time\n"
+    "link = socket.socket(fileno=int(os.environ['MODULE_GATEWAY_NOTIFY_FD']))\n"
+    "open(PIDS, 'a').write(f'{os.getpid()}\\n')\n"
+    "is_first = len(open(PIDS).readlines()) == 1\n"
+    "while True:\n"
+    "    link.send(b'STATUS=stands still' if is_first else b'WATCHDOG=1')\n"
+    "    time.sleep(0.02)\n"
+)
+PATIENT = replace(QUICK, hung_limit_s=1.0)
+"""Fifty times the period of the processes above."""
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+async def test_R4_a_stopped_process_is_killed_reaped_and_then_started_again(
+    tmp_path: Path,
+) -> None:
+    pids = tmp_path / "pids"
+    code = f"PIDS={str(pids)!r}\n" + ALIVE
+    with capture_logs() as logs:
+        async with run(component("statue", code, notifies=True), policy=PATIENT) as it:
+            [first] = map(int, await appears(pids))
+            await it.ready.wait()
+            os.kill(first, signal.SIGSTOP)
+            second = int((await appears(pids, 2))[1])
+            with pytest.raises(ProcessLookupError):
+                os.kill(first, 0)  # not even a zombie
+            account = it.supervisor.accounts()["statue"]
+
+            assert parent_of(second) == os.getpid()
+            assert dict(account.reasons) == {"hung": 1}
+    [hung] = [line for line in logs if line["event"] == "component_hung"]
+    [died] = [line for line in logs if line["event"] == "component_died"]
+
+    assert (hung["name"], hung["silent_s"] >= 1.0) == ("statue", True)
+    assert (died["reason"], died["killed_by"]) == ("hung", "SIGKILL")
+
+
+async def test_R4_no_process_is_started_beside_one_that_is_not_reaped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids, hung = tmp_path / "pids", asyncio.Event()
+    monkeypatch.setattr(supervisor, "_signal", lambda *_: hung.set())  # one that does not die
+    code = f"PIDS={str(pids)!r}\n" + ALIVE
+    async with run(component("statue", code, notifies=True), policy=PATIENT) as it:
+        [first] = map(int, await appears(pids))
+        await it.ready.wait()
+        os.kill(first, signal.SIGSTOP)
+        async with asyncio.timeout(20):
+            await hung.wait()
+        for _ in range(30):  # many times the back-off
+            await asyncio.sleep(0.01)
+        account = it.supervisor.accounts()["statue"]
+        assert (account.starts, account.pid) == (1, first)
+
+        monkeypatch.undo()
+        os.kill(first, signal.SIGKILL)
+        assert len(await appears(pids, 2)) == 2
+
+
+async def test_a_process_that_runs_but_makes_no_progress_hangs(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    code = f"PIDS={str(pids)!r}\n" + HANGS_ONCE
+    with capture_logs() as logs:
+        async with run(component("loop", code, notifies=True), policy=PATIENT) as it:
+            await appears(pids, 2)
+            assert dict(it.supervisor.accounts()["loop"].reasons) == {"hung": 1}
+    assert [line["said"] for line in logs if line["event"] == "component_hung"] == ["stands still"]
+
+
+async def test_a_process_that_says_nothing_by_itself_is_asked() -> None:
+    asked: list[int] = []
+
+    async def sign() -> bool:
+        asked.append(it.supervisor.accounts()["broker"].starts)
+        return asked[-1] == 2
+
+    policy = replace(QUICK, hung_limit_s=0.2)
+    async with run(component("broker", WAIT, sign=sign), policy=policy) as it:
+        async with asyncio.timeout(20):
+            while asked.count(2) < 20:  # twice the limit
+                await asyncio.sleep(0.01)
+        assert dict(it.supervisor.accounts()["broker"].reasons) == {"hung": 1}
+
+
+async def test_who_is_not_watched_may_be_silent(tmp_path: Path) -> None:
+    policy = replace(QUICK, hung_limit_s=0.01)
+    async with run(component("device", WAIT), component("other", WAIT), policy=policy) as it:
+        await it.ready.wait()
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+        assert [account.starts for account in it.supervisor.accounts().values()] == [1, 1]
+
+
+async def test_a_stop_of_a_process_that_hangs_is_no_second_restart(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    policy = replace(PATIENT, stop_limit_s=3.0)
+    deaf = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    code = f"PIDS={str(pids)!r}\n{deaf}" + ALIVE
+    it = Run(component("statue", code, notifies=True), policy=policy)
+    [pid] = map(int, await appears(pids))
+    await it.ready.wait()
+    it.stop.set()
+    os.kill(pid, signal.SIGSTOP)
+
+    assert await it.end() == 1
+    assert it.output[-1] == "FAILED: statue: it did not stop within 3 s"
+    assert dict(it.supervisor.accounts()["statue"].reasons) == {}
+    assert len(pids.read_text().splitlines()) == 1
+
+
+async def test_each_restart_has_its_reason_and_is_told(tmp_path: Path) -> None:
+    starts = tmp_path / "starts"
+    code = (
+        f"path = {str(starts)!r}\n"
+        "import os\n"
+        "open(path, 'a').write(os.environ['MODULE_GATEWAY_RESTARTS'] + '\\n')\n"
+        "number = len(open(path).readlines())\n"
+        "if number == 1: raise SystemExit(7)\n"
+        "if number == 2: os.kill(os.getpid(), 9)\n" + WAIT
+    )
+    it = Run(component("crasher", code))
+    reports: list[int] = []
+    it.supervisor._on_change = lambda: reports.append(1)
+    said = await appears(starts, 3)
+    account = it.supervisor.accounts()["crasher"]
+    it.stop.set()
+    await it.end()
+
+    assert said == [
+        "{}",
+        '{"exited 7": 1}',
+        '{"exited 7": 1, "killed by signal 9 (SIGKILL)": 1}',
+    ]
+    assert (account.starts, [restart.reason for restart in account.newest]) == (
+        3,
+        ["exited 7", "killed by signal 9 (SIGKILL)"],
+    )
+    assert len(reports) >= 5
+
+
+async def test_what_systemd_tells_us_is_not_for_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"):
+        monkeypatch.setenv(name, "1")
+    told = tmp_path / "told"
+    names = "sorted(n for n in os.environ if n.startswith(('NOTIFY', 'WATCHDOG')))"
+    code = f"import os\nopen({str(told)!r}, 'a').write(repr({names}) + '\\n')\n" + WAIT
+    async with run(component("broker", code)):
+        assert await appears(told) == ["[]"]
