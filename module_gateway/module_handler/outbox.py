@@ -99,12 +99,19 @@ class Log:
     Attributes:
         trimmed_to: nothing up to this number is left.
         entries, size_bytes: of all extents.
+        open_from: nothing unacknowledged is older, in the oldest entry either if it is a fold.
+        fold_to: the number of the oldest entry, if it is a fold; 0 when it is none.
+        is_oldest_unknown: it is not known whether the oldest entry is a fold, but that it would
+            not end behind `fold_to`.
     """
 
     trimmed_to: int
     entries: int = 0
     size_bytes: int = 0
     is_sealed: bool = False
+    open_from: int = 0
+    fold_to: int = 0
+    is_oldest_unknown: bool = False
     extents: deque[_Extent] = field(default_factory=deque)
     stretches: deque[tuple[int, int]] = field(default_factory=deque)
 
@@ -122,6 +129,22 @@ class Log:
             known_first <= first and last <= known_last
             for known_first, known_last in self.stretches
         )
+
+    def acknowledged_from(self, first: int, last: int) -> int:
+        """Where an acknowledgement of these numbers, both included, begins to count.
+
+        A fold that begins before them stands for more than they say: it stays (R8).
+        """
+        if first > self.open_from:
+            return max(first, self.fold_to + 1)
+        self.open_from = max(self.open_from, last + 1)
+        return first
+
+    def meet_oldest(self, entry: Entry) -> None:
+        """Know what the oldest entry of a restored log is."""
+        self.is_oldest_unknown = False
+        self.fold_to = entry.sequence if entry.first_sequence else 0
+        self.open_from = max(self.open_from, entry.first_sequence)
 
     @property
     def may_be_empty(self) -> bool:
@@ -157,6 +180,8 @@ class Log:
     def trim(self, sequence: int) -> None:
         """Forget everything up to a number."""
         self.trimmed_to = max(self.trimmed_to, sequence)
+        if self.trimmed_to >= self.fold_to:
+            self.fold_to = 0
         while self.extents and self.extents[0].last <= sequence:
             self._forget(self.extents.popleft())
         while self.stretches and self.stretches[0][1] <= self.trimmed_to:
@@ -193,6 +218,7 @@ class Log:
         self.entries += 1
         self.size_bytes += size_bytes
         self.trimmed_to = fold.sequence - 1
+        self.meet_oldest(fold)
 
     def _shorten(self, extent: _Extent, sequence: int, taken: Iterable[Entry]) -> None:
         within = [entry.size_bytes for entry in taken if entry.sequence >= extent.first]
@@ -314,6 +340,25 @@ class Outbox:
         self._changed(identity, log, entries, size_bytes)
         return True
 
+    def acknowledge(self, identity: Identity, sequence: int, first_sequence: int) -> int | None:
+        """Forget what the control plane has: the entries `first_sequence` … `sequence`.
+
+        Returns:
+            Where what was forgotten begins, which is later if a fold must stay; None for nothing.
+        """
+        log = self._logs.get(identity)
+        if log is None:
+            return None
+        sequence = min(sequence, self._last_sequence)
+        first = log.acknowledged_from(first_sequence, sequence)
+        return first if self.trim(identity, sequence, first) else None
+
+    def delivered(self, entry: Entry) -> None:
+        """An entry is handed out; of a log that was restored, the oldest is the first."""
+        log = self._logs.get(entry.device.identity)
+        if log is not None and log.is_oldest_unknown and entry.sequence <= log.fold_to:
+            log.meet_oldest(entry)
+
     def fold(self, fold: Entry, taken: Iterable[Entry]) -> None:
         """Let a fold stand for everything of its identity up to its number.
 
@@ -337,6 +382,7 @@ class Outbox:
                     )
                 )
                 first = each.last_sequence + 1
+            log.fold_to, log.is_oldest_unknown = log.extents[0].last, True
             self._entries += log.entries
             self._size_bytes += log.size_bytes
         self._last_sequence = last_sequence

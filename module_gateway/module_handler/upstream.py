@@ -249,8 +249,9 @@ class Upstream:
     ) -> None:
         """The control plane has an identity's entries between two numbers, both included."""
         sequence = min(sequence, self.outbox.last_sequence)
-        if self.outbox.trim(identity, sequence, first_sequence):
-            turn.changes.append(EntriesTrimmed(identity, sequence, first_sequence))
+        first = self.outbox.acknowledge(identity, sequence, first_sequence)
+        if first is not None:
+            turn.changes.append(EntriesTrimmed(identity, sequence, first))
             self._compactor.trimmed(identity)
 
     def command_log(self, endpoint: int) -> CommandLog:
@@ -356,6 +357,8 @@ class Upstream:
                 self._deliver(lease, numbered, turn)
 
     def _deliver(self, lease: Lease, numbered: Numbered, turn: Turn) -> None:
+        if numbered.entry is not None:
+            self.outbox.delivered(numbered.entry)
         if lease.client is not None:
             message = wire.delivery(lease.endpoint, lease.epoch, numbered, turn.unix_ms)
             turn.send(lease.client, message)

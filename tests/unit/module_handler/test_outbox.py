@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -127,10 +128,100 @@ def test_a_stretch_is_acknowledged_before_what_is_older() -> None:
     assert [] == list(made.identities())
 
 
+def folded_log(first: int, last: int, statuses: int = 9) -> tuple[Outbox, list[Entry]]:
+    """A log of so many entries, of which some are a fold and those before them acknowledged."""
+    made = outbox()
+    entries = put(made, A, *[b"s"] * statuses)
+    made.acknowledge(A.identity, first - 1, 0)
+    fold = fold_of(*entries[first - 1 : last])
+    made.fold(fold, entries[first - 1 : last])
+    return made, [fold, *entries[last:]]
+
+
+@pytest.mark.parametrize("last", [5, 6])
+def test_R8_a_stretch_does_not_acknowledge_a_fold_that_begins_before_it(last: int) -> None:
+    made, left = folded_log(2, 6)
+    assert made.acknowledge(A.identity, last, 4) is None
+    assert [6, 7, 8, 9] == present(made, *left)
+
+
+def test_R8_a_stretch_beyond_a_fold_that_begins_before_it_counts_behind_it() -> None:
+    made, left = folded_log(2, 6)
+    assert 7 == made.acknowledge(A.identity, 8, 4)
+    assert [6, 9] == present(made, *left)
+
+
+def test_R8_a_stretch_that_begins_with_a_fold_acknowledges_it() -> None:
+    made, left = folded_log(2, 6)
+    assert 2 == made.acknowledge(A.identity, 6, 2)
+    assert [7, 8, 9] == present(made, *left)
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_R8_a_fold_is_acknowledged_in_parts(first: int) -> None:
+    made, left = folded_log(2, 6)
+    assert made.acknowledge(A.identity, 3, first) is None
+    assert made.acknowledge(A.identity, 6, 5) is None
+    assert 4 == made.acknowledge(A.identity, 6, 4)
+    assert [7, 8, 9] == present(made, *left)
+
+
+def test_R8_a_stretch_does_not_acknowledge_the_fold_of_a_fold() -> None:
+    made, left = folded_log(2, 6)
+    fold = replace(left[1], error=b"error", first_sequence=2)
+    made.fold(fold, left[:2])
+    assert made.acknowledge(A.identity, 7, 7) is None
+    assert [7, 8, 9] == present(made, fold, *left[2:])
+
+
+def restored(*entries: Entry) -> Outbox:
+    made = outbox()
+    sizes = sum(entry.size_bytes for entry in entries)
+    extent = Extent(entries[-1].sequence, len(entries), sizes, 0)
+    made.restore([LogStored(A.identity, (extent,))], entries[-1].sequence)
+    return made
+
+
+def test_R8_a_stretch_leaves_alone_what_may_be_a_fold_from_before_a_restart() -> None:
+    _, left = folded_log(2, 6)
+    made = restored(*left)
+    assert made.acknowledge(A.identity, 6, 4) is None
+    made.delivered(left[0])
+    made.delivered(left[1])
+    assert made.acknowledge(A.identity, 6, 4) is None
+    assert 7 == made.acknowledge(A.identity, 7, 4)
+    assert [6, 8, 9] == present(made, *left)
+
+
+def test_R18_after_a_restart_a_stretch_counts_again_once_the_oldest_entry_is_known() -> None:
+    entries = put(outbox(), A, *[b"s"] * 6)
+    made = restored(*entries)
+    made.delivered(entries[0])
+    assert 4 == made.acknowledge(A.identity, 5, 4)
+    assert [1, 2, 3, 6] == present(made, *entries)
+
+
+def test_R18_what_is_new_after_a_restart_says_nothing_of_the_oldest_entry() -> None:
+    _, left = folded_log(2, 6)
+    made = restored(*left)
+    (live,) = put(made, A, b"live")
+    made.delivered(live)
+    assert made.acknowledge(A.identity, 6, 4) is None
+    assert 10 == made.acknowledge(A.identity, 10, 10)
+
+
+def test_an_operator_may_take_a_fold_out() -> None:
+    made, left = folded_log(2, 6)
+    assert made.trim(A.identity, 6, 6)
+    assert [7, 8, 9] == present(made, *left)
+    assert 8 == made.acknowledge(A.identity, 8, 8)
+
+
 def test_what_is_not_made_yet_cannot_be_acknowledged() -> None:
     made = outbox()
     (old,) = put(made, A, b"1")
     assert not made.trim(A.identity, 2, first_sequence=2)
+    assert made.acknowledge(A.identity, 2, 2) is None
     (new,) = put(made, A, b"2")
     assert [1, 2] == present(made, old, new)
 

@@ -376,6 +376,41 @@ def test_R18_a_fold_keeps_to_the_replayed_side_of_the_cut() -> None:
     assert [3] == [fold.sequence for fold in folds]
 
 
+@pytest.fixture
+def crossed() -> Rig:
+    """Live statuses 4 to 6, and a fold that reaches from before them to beyond their first.
+
+    The bus broke in between: the client does not know yet that its session does not split any more.
+    """
+    rig = Rig(limits(entries=8, is_replayed=True))
+    rig.registered(A)
+    fill(rig, 2, 2)
+    rig.leased()
+    rig.hear(phase(EXPOSED, splits=True), sender=CLIENT)
+    fill(rig, 4, 3)
+    rig.decide(LinkBroken(()))
+    fill(rig, 7, 11)
+    fold = rig.outbox(A)[0]
+    assert (1, 4) == (fold.first_sequence, min(fold.sequence, 4))
+    return rig
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_R8_live_statuses_do_not_acknowledge_a_fold_with_older_ones(
+    crossed: Rig, is_restarted: bool
+) -> None:
+    fold, *newer = crossed.outbox(A)
+    if is_restarted:
+        crossed.restart()
+        crossed.leased()
+    turn = crossed.hear(outbox_ack(A, fold.sequence + 1, first_sequence=4), sender=CLIENT)
+    assert [EntriesTrimmed(A.identity, fold.sequence + 1, fold.sequence + 1)] == turn.changes
+    assert [fold, *newer[1:]] == crossed.outbox(A)
+    assert fold.sequence == crossed.leased()[0].sequence
+    crossed.hear(outbox_ack(A, fold.sequence), sender=CLIENT)
+    assert newer[1:] == crossed.outbox(A)
+
+
 def test_R18_a_command_is_never_computed_from_what_is_delivered_again() -> None:
     rig = Rig(limits(entries=4, is_replayed=True))
     rig.registered(A)
