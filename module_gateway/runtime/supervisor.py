@@ -77,14 +77,25 @@ class Policy:
     backoff_max_s: float = 10.0
     attempts: int = 5
     """Starts in a row that do not become ready; then the component has failed for good."""
-    settled_s: float = 30.0
-    """After so long in service the back-off starts from its minimum again."""
+    settled_s: float = 5.0
+    """After so long in service the back-off starts from its minimum again: what killed it then is
+    no defect of its start, and devices wait."""
     ready_limit_s: float = 30.0
     ready_poll_s: float = 0.05
     stop_limit_s: float = 11.0
     """A little more than a component's own limit for a clean stop (design 3.9)."""
     hung_limit_s: float = 10.0
     """A ready process that makes no progress for so long hangs (setting: hung-limit-ms)."""
+
+    def pause_s(self, previous_s: float, served_s: float | None) -> float:
+        """Before the next start of what was started after `previous_s` (0: at once, the first).
+
+        `served_s` is how long it was ready, None for never.
+        """
+        is_settled = served_s is not None and served_s > self.settled_s
+        if is_settled or previous_s < self.backoff_min_s:
+            return self.backoff_min_s
+        return min(previous_s * 2, self.backoff_max_s)
 
 
 @dataclass(slots=True)
@@ -94,6 +105,8 @@ class Running:
     component: Component
     process: asyncio.subprocess.Process | None = None
     addresses: Addresses | None = None
+    ready_at: float | None = None
+    """Of this process, on the monotonic clock."""
     failure: str = ""
     exit_code: int = EXIT_OK
     """Of the last process that ended by itself."""
@@ -163,21 +176,18 @@ class Supervisor:
         """The life of one component: wait, start, watch, reap, again."""
         for name in running.component.after:
             await self._running[name].is_ready.wait()
-        unready, delay_s = 0, self._policy.backoff_min_s
-        clock = asyncio.get_running_loop().time
+        unready, delay_s = 0, 0.0
         while not self._stopping.is_set():
-            began = clock()
-            is_ready = await self._run_once(running)
+            served_s = await self._run_once(running)
             if self._stopping.is_set():
                 return
             running.account.ended(_reason(running), time.time_ns() // 1_000_000)
             self._on_change()
-            unready = 0 if is_ready else unready + 1
-            if is_ready and clock() - began > self._policy.settled_s:
-                delay_s = self._policy.backoff_min_s
+            unready = unready + 1 if served_s is None else 0
             if self._is_hopeless(running, unready):
                 self._give_up(running)
                 return
+            delay_s = self._policy.pause_s(delay_s, served_s)
             _log.warning(
                 "component_died",
                 name=running.component.name,
@@ -185,7 +195,6 @@ class Supervisor:
                 again_in_s=round(delay_s, 2),
             )
             await asyncio.sleep(delay_s)
-            delay_s = min(delay_s * 2, self._policy.backoff_max_s)
 
     def _is_hopeless(self, running: Running, unready: int) -> bool:
         if running.failure:
@@ -211,8 +220,8 @@ class Supervisor:
         else:
             running.is_ready.set()  # the rest is ready without it
 
-    async def _run_once(self, running: Running) -> bool:
-        """One process from start to reaping; whether it became ready meanwhile."""
+    async def _run_once(self, running: Running) -> float | None:
+        """One process from start to reaping; how long it served, None when it was never ready."""
         component, account = running.component, running.account
         account.starts += 1
         running.said, running.killed_for = LastWords(), ""
@@ -223,7 +232,7 @@ class Supervisor:
             signs.close()
             running.failure = str(error)
             running.exit_code = EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED
-            return False
+            return None
         signs.listen()
         running.process, account.pid = process, process.pid
         self._on_change()
@@ -241,8 +250,9 @@ class Supervisor:
             if process.returncode is None:
                 _signal(process, signal.SIGKILL)
             running.process, account.pid, account.is_ready = None, None, False
-            was_ready, running.addresses = running.addresses is not None, None
-        return was_ready
+            running.addresses, ready_at = None, running.ready_at
+            running.ready_at = None
+        return None if ready_at is None else time.monotonic() - ready_at
 
     async def _start(
         self, component: Component, account: Account, signs: VitalSigns
@@ -287,7 +297,8 @@ class Supervisor:
             running.killed_for = NOT_READY
             _signal(process, signal.SIGKILL)
             return
-        running.addresses, running.account.is_ready = found, True
+        running.addresses, running.ready_at = found, time.monotonic()
+        running.account.is_ready = True
         self._on_change()
         if running.is_ready.is_set():
             starts = running.account.starts

@@ -82,13 +82,8 @@ class Verdict:
     details: list[str] = field(default_factory=list)
 
     def late_kills(self, limit_s: float) -> list[Kill]:
-        """Kills after which somebody waited longer, though nothing else was killed meanwhile."""
-        late = []
-        for kill, after in zip(self.kills, [*self.kills[1:], None], strict=True):
-            is_alone = after is None or after.at - kill.at > limit_s
-            if is_alone and (kill.longest_s > limit_s or kill.never):
-                late.append(kill)
-        return late
+        """Kills after which somebody waited longer, whatever else was killed meanwhile."""
+        return [kill for kill in self.kills if kill.longest_s > limit_s or kill.never]
 
     def failures(self, limit_s: float = AGAIN_LIMIT_S * PATIENCE) -> list[str]:
         """In words."""

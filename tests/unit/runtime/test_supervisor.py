@@ -87,6 +87,17 @@ async def appears(path: Path, lines: int = 1) -> list[str]:
     return path.read_text().splitlines()
 
 
+def test_only_short_lives_in_a_row_make_the_pause_before_a_start_grow() -> None:
+    policy = Policy(backoff_min_s=0.2, backoff_max_s=1.0, settled_s=5.0)
+    lives = [None, 0.1, 4.9, 5.0, 5.1, None, 600.0]
+    pauses, pause_s = [], 0.0
+    for served_s in lives:
+        pause_s = policy.pause_s(pause_s, served_s)
+        pauses.append(pause_s)
+
+    assert pauses == [0.2, 0.4, 0.8, 1.0, 0.2, 0.4, 0.2]
+
+
 async def test_everything_is_started_and_stopped_with_zero() -> None:
     async with run(component("one", WAIT), component("two", WAIT)) as it:
         await it.ready.wait()
