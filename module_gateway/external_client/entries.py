@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from module_gateway.protocol.external import Position
 from module_gateway.protocol.identity import Device, Identity
@@ -17,8 +19,7 @@ class Lane(IntEnum):
     LIVE = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """Which delivery of which lease and lane is still in this process (flow control)."""
 
     peer: int
@@ -27,8 +28,7 @@ class Receipt:
     lane: Lane = Lane.FOLDED
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry of the outbox, or a marker (contract R9).
 
     Attributes:
@@ -54,10 +54,12 @@ class Entry:
 
     @property
     def identity(self) -> Identity:
+        """Whose it is."""
         return self.device.identity
 
     @property
     def is_marker(self) -> bool:
+        """It only repeats."""
         return self.sequence == 0
 
     @property
@@ -66,16 +68,26 @@ class Entry:
         return None if self.is_marker else Position(self.store_id, self.sequence)
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledgement:
+class Acknowledgement(NamedTuple):
     """The handler may forget this device's entries up to `position`.
 
     `first_sequence` 0: all of them, else from that one on.
     """
 
-    device: Device
+    identity: Identity
     position: Position
     first_sequence: int = 0
+
+
+def longest(acknowledged: Iterable[Acknowledgement]) -> Iterable[Acknowledgement]:
+    """Without those that another one, of the same beginning, says as well."""
+    kept: dict[tuple[Identity, int, int], Acknowledgement] = {}
+    for each in acknowledged:
+        beginning = (each.identity, each.position.store_id, each.first_sequence)
+        known = kept.get(beginning)
+        if known is None or known.position.sequence < each.position.sequence:
+            kept[beginning] = each
+    return kept.values()
 
 
 @dataclass(eq=False, slots=True)

@@ -7,14 +7,13 @@ delivered later correct it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from module_gateway.external_client.entries import Entry
 from module_gateway.protocol.identity import Device, Identity
 
 
-@dataclass(frozen=True, slots=True)
-class _Registration:
+class _Registration(NamedTuple):
     device: Device
     status: bytes
     peer: int
@@ -50,12 +49,13 @@ class Roster:
 
     def note(self, entry: Entry) -> None:
         """An entry or marker was delivered."""
-        self._absent.pop(entry.identity, None)
+        identity = entry.device.identity
+        self._absent.pop(identity, None)
         if entry.ends_registration:
-            self._registered.pop(entry.identity, None)
+            self._registered.pop(identity, None)
         else:
             peer = entry.receipt.peer if entry.receipt is not None else 0
-            self._registered[entry.identity] = _Registration(entry.device, entry.status, peer)
+            self._registered[identity] = _Registration(entry.device, entry.status, peer)
 
     def lose(self, peer: int, now: float) -> None:
         """A handler is gone: its devices are missing until another one lists them."""

@@ -280,18 +280,23 @@ class DeliveryReceipt(_message.Message):
     def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., delivery: _Optional[int] = ..., lane: _Optional[_Union[Lane, str]] = ...) -> None: ...
 
 class OutboxAck(_message.Message):
-    __slots__ = ("endpoint", "epoch", "device", "sequence", "first_sequence")
+    __slots__ = ("endpoint", "epoch", "acknowledged")
+    class Stretch(_message.Message):
+        __slots__ = ("device", "sequence", "first_sequence")
+        DEVICE_FIELD_NUMBER: _ClassVar[int]
+        SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+        FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+        device: _internal_protocol_pb2.Device
+        sequence: int
+        first_sequence: int
+        def __init__(self, device: _Optional[_Union[_internal_protocol_pb2.Device, _Mapping]] = ..., sequence: _Optional[int] = ..., first_sequence: _Optional[int] = ...) -> None: ...
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
-    DEVICE_FIELD_NUMBER: _ClassVar[int]
-    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
-    FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     endpoint: int
     epoch: int
-    device: _internal_protocol_pb2.Device
-    sequence: int
-    first_sequence: int
-    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., device: _Optional[_Union[_internal_protocol_pb2.Device, _Mapping]] = ..., sequence: _Optional[int] = ..., first_sequence: _Optional[int] = ...) -> None: ...
+    acknowledged: _containers.RepeatedCompositeFieldContainer[OutboxAck.Stretch]
+    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., acknowledged: _Optional[_Iterable[_Union[OutboxAck.Stretch, _Mapping]]] = ...) -> None: ...
 
 class CommandForward(_message.Message):
     __slots__ = ("endpoint", "epoch", "session", "counter", "device", "command")

@@ -29,7 +29,7 @@ REQUESTS = {
     "push_command": "instance",
     "lease": "endpoint epoch",
     "delivery_receipt": "endpoint epoch delivery",
-    "outbox_ack": "endpoint epoch sequence",
+    "outbox_ack": "endpoint epoch acknowledged",
     "command_forward": "endpoint epoch session counter",
     "command_verdict": "endpoint epoch session counter",
     "snapshot_request": "endpoint epoch request",

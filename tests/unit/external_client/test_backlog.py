@@ -49,7 +49,7 @@ def test_live_entry_waits_until_it_is_acknowledged(backlog: Backlog) -> None:
     assert [] == backlog.released
     backlog.acknowledge(flight)
     assert [Receipt(1, 1, 1)] == backlog.released
-    assert [Acknowledgement(A, Position(STORE, 1))] == backlog.acknowledgements
+    assert [Acknowledgement(A.identity, Position(STORE, 1))] == backlog.acknowledgements
 
 
 def test_repeated_delivery_is_released_and_acknowledged_again_only_if_it_was(

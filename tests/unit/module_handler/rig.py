@@ -152,9 +152,9 @@ def outbox_ack(
     message = bus_pb2.Message()
     message.outbox_ack.endpoint = ENDPOINT
     message.outbox_ack.epoch = epoch
-    message.outbox_ack.sequence = sequence
-    message.outbox_ack.first_sequence = first_sequence
-    who.write_to(message.outbox_ack.device)
+    stretch = message.outbox_ack.acknowledged.add()
+    stretch.sequence, stretch.first_sequence = sequence, first_sequence
+    who.write_to(stretch.device)
     return message
 
 
