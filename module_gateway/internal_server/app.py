@@ -9,8 +9,8 @@ from typing import Final
 
 from module_gateway.bus.location import find_bus
 from module_gateway.bus.mqtt import MqttBus
+from module_gateway.internal_server.rules import Fault
 from module_gateway.internal_server.server import InternalServer
-from module_gateway.internal_server.session import Fault
 from module_gateway.modules.catalog import load_modules
 from module_gateway.runtime.options import Once, add_common_options, load_settings, port_number
 from module_gateway.runtime.process import Runtime, run_process

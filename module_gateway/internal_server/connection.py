@@ -16,7 +16,8 @@ from typing import Final, Protocol, assert_never, cast
 from module_gateway.internal_server import events as ev
 from module_gateway.internal_server import metrics
 from module_gateway.internal_server.connections import HandlerPeer
-from module_gateway.internal_server.session import DeviceSession, SessionRules, State
+from module_gateway.internal_server.rules import SessionRules
+from module_gateway.internal_server.session import DeviceSession, State
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.identity import Device
@@ -56,8 +57,11 @@ class Host(Protocol):
     def opened(self, connection: DeviceConnection) -> None:
         """A socket was accepted."""
 
-    def stepped(self, connection: DeviceConnection) -> None:
+    def stepped(self, connection: DeviceConnection, now: float) -> None:
         """The session has taken an event: deadlines, budgets and counts may have changed."""
+
+    def answered(self, connection: DeviceConnection, now: float) -> None:
+        """A status has got its command by the short way: nothing is outstanding any more."""
 
     def ended(self, connection: DeviceConnection, close: ev.Close) -> None:
         """The socket is gone. Comes once, last."""
@@ -68,10 +72,12 @@ class Host(Protocol):
     def hold(self, connection: DeviceConnection) -> None:
         """Its handler is saturated: give it FramesHeld now and FramesReleased later."""
 
-    def request_connect(self, connection: DeviceConnection, device: Device) -> None:
+    def request_connect(self, connection: DeviceConnection, device: Device, now: float) -> None:
         """Ask the owning handler."""
 
-    def request_status(self, connection: DeviceConnection, sequence: int, status: bytes) -> None:
+    def request_status(
+        self, connection: DeviceConnection, sequence: int, status: bytes, now: float
+    ) -> None:
         """Hand a status to the connection's handler."""
 
     def answer_probe(self, connection: DeviceConnection, *, is_alive: bool) -> None:
@@ -124,6 +130,11 @@ class DeviceConnection(asyncio.Protocol):
         return self.session.deadline
 
     @property
+    def asked_at(self) -> float:
+        """See `DeviceSession.asked_at`."""
+        return self.session.asked_at
+
+    @property
     def peer_name(self) -> str:
         """Address and port of the device, for the log."""
         name = self._transport.get_extra_info("peername") if self._transport is not None else None
@@ -144,7 +155,30 @@ class DeviceConnection(asyncio.Protocol):
         peer = self.peer
         if peer.is_saturated if peer is not None else self._host.is_saturated():
             self._host.hold(self)
-        self.take(ev.BytesReceived(chunk))
+        try:
+            now = time.monotonic()
+            status = self.session.take_status(chunk, now)
+            if status is None:
+                self._step(ev.BytesReceived(chunk), now)
+            else:
+                self._host.request_status(self, self.session.last_sequence, status, now)
+        except Exception:  # noqa: BLE001  # the supervisor edge of `take`
+            self._fail()
+
+    def reply(self, sequence: int, command: bytes) -> None:
+        """The handler answers status `sequence`: it is committed."""
+        try:
+            now = time.monotonic()
+            asked_at = self.session.asked_at
+            frame = self.session.take_reply(sequence, command)
+            if frame is None:
+                self._step(ev.ReplyArrived(sequence, command), now)
+            else:
+                metrics.REPLY_WAIT.observe(now - asked_at)
+                self._write(frame)
+                self._host.answered(self, now)
+        except Exception:  # noqa: BLE001  # the supervisor edge of `take`
+            self._fail()
 
     def eof_received(self) -> None:
         """See asyncio.Protocol: a device that says goodbye wants no answer any more."""
@@ -170,15 +204,16 @@ class DeviceConnection(asyncio.Protocol):
     def take(self, event: ev.Event) -> None:
         """Step the session and execute what it wants; an exception ends this connection only."""
         try:
-            for effect in self.session.step(event, time.monotonic()):
-                if self._close is None or isinstance(effect, _AFTER_CLOSE):
-                    self._execute(effect)
-            self._host.stepped(self)
-            self._read_or_not()
+            self._step(event, time.monotonic())
         except Exception:  # noqa: BLE001  # a named supervisor edge: one connection must not harm another
-            metrics.DEFECTS.inc()
-            _log.exception("connection_failed", peer=self.peer_name, instance=self.instance)
-            self._abandon()
+            self._fail()
+
+    def _step(self, event: ev.Event, now: float) -> None:
+        for effect in self.session.step(event, now):
+            if self._close is None or isinstance(effect, _AFTER_CLOSE):
+                self._execute(effect, now)
+        self._host.stepped(self, now)
+        self._read_or_not()
 
     def has_pending_end(self) -> bool:
         """Whether the kernel knows more than we: the peer has closed or reset (I9, contract R3)."""
@@ -196,10 +231,10 @@ class DeviceConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _execute(self, effect: ev.Effect) -> None:
+    def _execute(self, effect: ev.Effect, now: float) -> None:
         match effect:
             case ev.RequestStatus(sequence, status):
-                self._host.request_status(self, sequence, status)
+                self._host.request_status(self, sequence, status, now)
             case ev.WriteCommand(frame, waited_s):
                 if waited_s >= 0:
                     metrics.REPLY_WAIT.observe(waited_s)
@@ -207,7 +242,7 @@ class DeviceConnection(asyncio.Protocol):
                     metrics.PUSHES.inc()
                 self._write(frame)
             case ev.RequestConnect(device):
-                self._host.request_connect(self, device)
+                self._host.request_connect(self, device, now)
             case ev.WriteConnectResponse(frame, response, waited_s):
                 metrics.CONNECT_WAIT.observe(waited_s)
                 metrics.CONNECT_RESPONSES.labels(response).inc()
@@ -266,7 +301,10 @@ class DeviceConnection(asyncio.Protocol):
         else:
             transport.pause_reading()
 
-    def _abandon(self) -> None:
+    def _fail(self) -> None:
+        """A defect of ours ends this connection: called while its exception is handled."""
+        metrics.DEFECTS.inc()
+        _log.exception("connection_failed", peer=self.peer_name, instance=self.instance)
         self.session.state = State.CLOSED
         if self._close is None:
             self._close = ev.Close(Reason.DEFECT, bus_pb2.LOST, flushes=False)
