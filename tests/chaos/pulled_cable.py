@@ -30,6 +30,7 @@ from typing import Final, TypeVar
 from module_gateway.protocol.identity import Device
 from module_gateway.protocol.internal import DeviceConnectResponse, encode_connect, encode_status
 from tests.brokers import free_port
+from tests.chaos.footprint import metrics_of
 from tests.chaos.kills import MODULE
 from tests.chaos.wild_device import OK, Line
 from tests.integration.stack import Stack, configuration, running_stack
@@ -42,6 +43,7 @@ FAR: Final = ("10.77.0.2", "10.77.0.3")
 DEVICES: Final = 10
 ANSWER_LIMIT_S: Final = 10.0
 AGAIN_S: Final = 0.25
+CLOSED: Final = "module_gateway_internal_server_closed_total{"
 STATUS: Final = b'{"n": %d}'
 
 
@@ -179,21 +181,10 @@ async def play(stack: Stack, port: int, limit_s: float, far: FarEnd) -> Found:
     staying.cancel()
     with suppress(asyncio.CancelledError):
         await staying
-    found.closed = await closures(stack)
+    counted = await metrics_of(stack, "internal_server")
+    reasons = {name: count for name, count in counted.items() if name.startswith(CLOSED) and count}
+    found.closed = {name.split('"')[1]: int(count) for name, count in reasons.items()}
     return found
-
-
-async def closures(stack: Stack) -> dict[str, int]:
-    """Why connections have ended, of the internal server's own counters."""
-    metrics = stack.note_of("internal_server")["addresses"]["metrics"]
-    host, port = metrics.rsplit(":", 1)
-    reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
-    lines = (await reader.read()).decode().splitlines()
-    writer.close()
-    name = "module_gateway_internal_server_closed_total{"
-    counts = {line.split('"')[1]: float(line.rsplit(" ", 1)[1]) for line in lines if name in line}
-    return {reason: int(count) for reason, count in counts.items() if count}
 
 
 async def main(options: argparse.Namespace) -> Found:
