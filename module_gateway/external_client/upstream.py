@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from module_gateway.bus.location import BusLocation
-from module_gateway.bus.mqtt_connection import ASK_PART, MqttConnection
+from module_gateway.bus.mqtt_connection import MqttConnection
 from module_gateway.bus.stream import Stream, open_socket, secure
+from module_gateway.bus.vigil import ASK_PART
 from module_gateway.protocol.errors import BusError
 from module_gateway.protocol.external import Topics
 
