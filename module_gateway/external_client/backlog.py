@@ -83,6 +83,9 @@ class Backlog:
             if entry.sequence <= log.acknowledged:
                 self._acknowledge(log, entry.sequence)
             return False
+        if entry.indivisible is not None and entry.first_sequence <= log.received:
+            self._ask_anew(log, entry)
+            return False
         log.received = entry.sequence
         is_sent = entry.error is None or not self._is_first(log)
         if is_live and is_sent and not self.folds.accepts(entry.identity):
@@ -266,6 +269,17 @@ class Backlog:
         log.received = sequence
         self._acknowledge(log, sequence)
 
+    def know_applied(self, identity: Identity, position: Position) -> None:
+        """The control plane has this entry and all before it, whoever has sent them."""
+        if self.replay.covers(identity) or identity in self.folds:
+            return
+        log = self._logs.get(identity)
+        if log is None:
+            log = self._logs[identity] = _Log(Device(identity), position.store_id)
+        if log.store_id == position.store_id and log.is_settled:
+            log.received = max(log.received, position.sequence)
+            log.acknowledged = max(log.acknowledged, position.sequence)
+
     # Lifetime
 
     def forget_all(self) -> None:
@@ -300,6 +314,13 @@ class Backlog:
             log.store_id, log.received, log.acknowledged = entry.store_id, 0, 0
         log.device = entry.device
         return log
+
+    def _ask_anew(self, log: _Log, fold: Entry) -> None:
+        """A fold holds some of what was delivered or applied before: only its entries can tell."""
+        self._release(fold)
+        if log.acknowledged:
+            self._acknowledge(log, log.acknowledged)
+        self.replay.needs_lease = True
 
     def _fold_waiting(self, log: _Log) -> None:
         while log.waiting:

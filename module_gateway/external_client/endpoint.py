@@ -272,7 +272,7 @@ class Endpoint:
         return self._apply(session, session.offer(identity, now), now)
 
     def _registered(self, registered: Registered, now: float) -> list[Effect]:
-        self.roster.replace(registered.peer, registered.devices, now)
+        self.roster.replace(registered.peer, registered.devices, now, registered.behind)
         effects: list[Effect] = []
         if self._preparation is not None:
             effects += self._preparation.answered(registered)

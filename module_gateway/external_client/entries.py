@@ -38,6 +38,7 @@ class Entry(NamedTuple):
         error: not None when the handler folded the entries `first_sequence` … `sequence`.
         receipt: None when this process made the entry itself.
         lane: in which stream it was delivered.
+        indivisible: with `error`, the entries up to here exist only in it; None: all of them.
     """
 
     device: Device
@@ -51,6 +52,7 @@ class Entry(NamedTuple):
     time_unix_ms: int = 0
     receipt: Receipt | None = None
     lane: Lane = Lane.FOLDED
+    indivisible: int | None = None
 
     @property
     def identity(self) -> Identity:
@@ -110,7 +112,7 @@ class Fold:
     Attributes:
         first: oldest entry in it.
         last: newest entry in it; an acknowledgement of the fold covers all up to here.
-        indivisible: entries up to here were folded by the handler; nobody can split them.
+        indivisible: entries up to here exist only as a fold of the handler; nobody can split them.
         status: of the newest entry.
         error: the module's error aggregate, None while there is none.
         ends_registration: the newest entry ended the registration.

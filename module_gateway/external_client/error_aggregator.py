@@ -140,7 +140,7 @@ class ErrorAggregator:
             entry.sequence,
             entry.status,
             error or None,
-            entry.sequence,
+            entry.sequence if entry.indivisible is None else entry.indivisible,
             entry.ends_registration,
             True,
             entry.time_unix_ms,

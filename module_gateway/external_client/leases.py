@@ -51,11 +51,15 @@ _ALL_PARTITIONS: Final = 2**PARTITIONS - 1
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A handler's complete list of registered devices with their merged status of now."""
+    """A handler's complete list of registered devices with their merged status of now.
+
+    `behind`: those of whom older statuses are still to come.
+    """
 
     peer: int
     devices: tuple[tuple[Device, bytes], ...]
     answers: int
+    behind: frozenset[Identity] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ class _Handler:
     store_id: int = 0
     streams: dict[Lane, DeliveryStream] = field(default_factory=_streams)
     parts: list[tuple[Device, bytes]] = field(default_factory=list)
+    behind: set[Identity] = field(default_factory=set)
 
 
 class Leases:
@@ -108,6 +113,7 @@ class Leases:
         self._modules = frozenset(modules)
         self._handlers: dict[int, _Handler] = {}
         self._known = KnownDevices()
+        self._held: set[int] = set()
         self._last_lease = 0
         self._last_request = 0
         self._started_at: float | None = None
@@ -339,12 +345,16 @@ class Leases:
     ) -> list[LeaseEvent]:
         if snapshot.is_first:
             handler.parts.clear()
-        handler.parts += [
-            (Device.from_message(each.device), each.status) for each in snapshot.registered
-        ]
+            handler.behind.clear()
+        for each in snapshot.registered:
+            device = Device.from_message(each.device)
+            handler.parts.append((device, each.status))
+            if each.is_behind:
+                handler.behind.add(device.identity)
         if not snapshot.is_last:
             return []
-        complete = Registered(peer, tuple(handler.parts), snapshot.request)
+        behind = frozenset(handler.behind)
+        complete = Registered(peer, tuple(handler.parts), snapshot.request, behind)
         handler.parts.clear()
         return [complete]
 
@@ -357,6 +367,7 @@ class Leases:
             # The bus lost one: whatever it was, a new lease brings it again.
             return [Count(Reason.SEQUENCE_GAP), self._lease(peer, handler, now)]
         stream.received = delivery.delivery
+        self._held.add(handler.store_id)
         entry = Entry(
             self._known.read(delivery.device),
             delivery.status,
@@ -369,6 +380,7 @@ class Leases:
             delivery.time_unix_ms,
             Receipt(peer, handler.lease, delivery.delivery, lane),
             lane,
+            delivery.indivisible if delivery.HasField("indivisible") else None,
         )
         return [entry]
 
@@ -381,4 +393,5 @@ class Leases:
         lease = message.lease
         lease.endpoint, lease.epoch = self._endpoint, self._epoch
         lease.modules.extend(sorted(self._modules))
+        lease.held_stores.extend(sorted(self._held))
         return Tell(peer, message)

@@ -17,6 +17,7 @@ class _Registration(NamedTuple):
     device: Device
     status: bytes
     peer: int
+    is_behind: bool = False
 
 
 class Roster:
@@ -37,7 +38,18 @@ class Roster:
     def __len__(self) -> int:
         return len(self._registered)
 
-    def replace(self, peer: int, devices: tuple[tuple[Device, bytes], ...], now: float) -> None:
+    def is_behind(self, identity: Identity) -> bool:
+        """Its status is newer than others that are still to come."""
+        registration = self._registered.get(identity)
+        return registration is not None and registration.is_behind
+
+    def replace(
+        self,
+        peer: int,
+        devices: tuple[tuple[Device, bytes], ...],
+        now: float,
+        behind: frozenset[Identity] = frozenset(),
+    ) -> None:
         """A handler's snapshot."""
         listed = {device.identity for device, _ in devices}
         for identity, registration in tuple(self._registered.items()):
@@ -45,7 +57,8 @@ class Roster:
                 self._miss(identity, now)
         for device, status in devices:
             self._absent.pop(device.identity, None)
-            self._registered[device.identity] = _Registration(device, status, peer)
+            is_behind = device.identity in behind
+            self._registered[device.identity] = _Registration(device, status, peer, is_behind)
 
     def note(self, entry: Entry) -> None:
         """An entry or marker was delivered."""

@@ -269,6 +269,7 @@ class Session:
             self._backlog.replay.skip(identity, stretch)
         for identity, position in message.applied:
             self._backlog.replay.trim(identity, position)
+            self._backlog.know_applied(identity, position)
             fold = self._backlog.folds.oldest(identity)
             while fold is not None and fold.store_id == position.store_id:
                 if position.sequence < fold.last:

@@ -305,3 +305,34 @@ def test_nothing_is_sent_for_a_device_that_nobody_owns(leases: Leases) -> None:
         leases.acknowledge([Acknowledgement(A.identity, Position(11, 1))])
     )
     assert ["command_forward"] == kinds(leases.forward(1, 1, A, b"x"))
+
+
+def test_a_lease_names_the_stores_of_which_something_came(leases: Leases) -> None:
+    grant(leases, store=11)
+    assert [[]] == [list(each.message.lease.held_stores) for each in leases.resync(0.0)]
+    grant(leases, store=11)
+    leases.receive(1, delivery(1, sequence=1), 0.0)
+    assert [[11]] == [list(each.message.lease.held_stores) for each in leases.resync(0.0)]
+
+
+@pytest.mark.parametrize(("fields", "indivisible"), [({}, None), ({"indivisible": 0}, 0)])
+def test_a_fold_says_how_far_it_is_indivisible(
+    leases: Leases, fields: dict[str, object], indivisible: int | None
+) -> None:
+    grant(leases)
+    (entry,) = leases.receive(1, delivery(1, sequence=5, error=b"e", **fields), 0.0)
+    assert isinstance(entry, Entry)
+    assert indivisible == entry.indivisible
+
+
+def test_R18_a_snapshot_says_who_is_behind(leases: Leases) -> None:
+    grant(leases)
+    message = bus_pb2.Message()
+    message.snapshot.epoch, message.snapshot.request = EPOCH, 4
+    message.snapshot.is_first = message.snapshot.is_last = True
+    for who, is_behind in ((A, True), (device("b"), False)):
+        line = message.snapshot.registered.add(is_behind=is_behind)
+        who.write_to(line.device)
+    (registered,) = leases.receive(1, message, 0.0)
+    assert isinstance(registered, Registered)
+    assert frozenset({A.identity}) == registered.behind
