@@ -7,7 +7,6 @@ No task, no buffer and no timer of its own; what it shares with other connection
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import time
 from math import inf
@@ -16,6 +15,7 @@ from typing import Final, Protocol, assert_never, cast
 from module_gateway.internal_server import events as ev
 from module_gateway.internal_server import metrics
 from module_gateway.internal_server.connections import HandlerPeer
+from module_gateway.internal_server.offences import PAUSE_S, Offences
 from module_gateway.internal_server.rules import SessionRules
 from module_gateway.internal_server.session import DeviceSession, State
 from module_gateway.protocol import bus_pb2
@@ -47,12 +47,17 @@ _WRONG_REASONS: Final = (
 )
 """Ends that somebody should look at; every other one is part of a device's life."""
 
+_OFFENCES: Final = (bus_pb2.PROTOCOL_VIOLATION, bus_pb2.STATUS_INVALID)
+"""What a device may do a few times only before it is slowed down."""
+
 _AFTER_CLOSE: Final = (ev.Drop, ev.AnswerProbe)
 """Executing one effect may close the connection (a write that overflows); then the rest is void."""
 
 
 class Host(Protocol):
     """What a connection needs of the server around it."""
+
+    offences: Offences
 
     def opened(self, connection: DeviceConnection) -> None:
         """A socket was accepted."""
@@ -247,14 +252,14 @@ class DeviceConnection(asyncio.Protocol):
                 metrics.CONNECT_WAIT.observe(waited_s)
                 metrics.CONNECT_RESPONSES.labels(response).inc()
                 self._write(frame)
-                if response == 0:
+                if response == 0 and not self._host.offences.is_slowed(self._offender()):
                     _log.info("device_connected", **self._names())
             case ev.AnswerProbe(is_alive):
                 self._host.answer_probe(self, is_alive=is_alive)
             case ev.Drop(reason):
                 metrics.DROPPED.labels(reason).inc()
             case ev.Close():
-                self._end(effect)
+                self._end(effect, now)
             case _:
                 assert_never(effect)
 
@@ -272,23 +277,45 @@ class DeviceConnection(asyncio.Protocol):
         else:
             transport.write(frame)
 
-    def _end(self, close: ev.Close) -> None:
+    def _end(self, close: ev.Close, now: float) -> None:
+        """Close the socket: at once, or after a pause for somebody who offends again and again."""
         self._close = close
         metrics.CLOSED.labels(close.reason).inc()
-        is_wrong = close.cause in _WRONG_CAUSES or close.reason in _WRONG_REASONS
-        level = logging.WARNING if is_wrong else logging.INFO
-        event = "device_refused" if close.cause == bus_pb2.REFUSED else "device_closed"
-        detail = clean_text(close.detail, MAX_DETAIL_CHARS) if close.detail else None
-        names = self._names()
-        if level == logging.INFO:  # said when it connected; the instance leads there
-            del names["peer"]
-        _log.log(level, event, **names, reason=close.reason, detail=detail)
-        if self._transport is None:
+        unlogged: int | None = 0
+        if close.cause in _OFFENCES or close.cause == bus_pb2.REFUSED:
+            unlogged = self._host.offences.note(self._offender(), now)
+        if unlogged is not None:
+            self._log_end(close, unlogged)
+        transport = self._transport
+        if transport is None:
             return
-        if close.flushes:
-            self._transport.close()
+        if unlogged is None and close.cause in _OFFENCES:
+            metrics.SLOWED.inc()
+            asyncio.get_running_loop().call_later(PAUSE_S, transport.abort)
+        elif close.flushes:
+            transport.close()
         else:
-            self._transport.abort()
+            transport.abort()
+
+    def _log_end(self, close: ev.Close, unlogged: int) -> None:
+        is_wrong = close.cause in _WRONG_CAUSES or close.reason in _WRONG_REASONS
+        event = "device_refused" if close.cause == bus_pb2.REFUSED else "device_closed"
+        facts: dict[str, str | int | None] = {**self._names(), "reason": close.reason}
+        facts["detail"] = clean_text(close.detail, MAX_DETAIL_CHARS) if close.detail else None
+        if unlogged:
+            facts["unlogged"] = unlogged
+        if is_wrong:
+            _log.warning(event, **facts)
+        else:
+            del facts["peer"]  # said when it connected; the instance leads there
+            _log.info(event, **facts)
+
+    def _offender(self) -> str:
+        """Who answers for what comes over this connection."""
+        session = self.session
+        if session.is_decided and session.device is not None:
+            return str(session.device.identity)
+        return self.peer_name.rpartition(":")[0]
 
     def _read_or_not(self) -> None:
         transport = self._transport

@@ -88,6 +88,9 @@ HELD: Final = Counter(f"{_PREFIX}_held", "Times a device was held back by a satu
 BUFFERED_BYTES: Final = Gauge(
     f"{_PREFIX}_buffered_bytes", "Received bytes of frames that are not taken yet"
 )
+SLOWED: Final = Counter(
+    f"{_PREFIX}_slowed", "Ends that were put off because a device broke the protocol once too often"
+)
 DEFECTS: Final = Counter(
     f"{_PREFIX}_defects", "Connections that were closed because of an exception of ours"
 )

@@ -20,6 +20,7 @@ from module_gateway.internal_server import events as ev
 from module_gateway.internal_server.connection import DeviceConnection
 from module_gateway.internal_server.dialogue import Demand, HandlerDialogue
 from module_gateway.internal_server.limits import SharedLimits
+from module_gateway.internal_server.offences import Offences
 from module_gateway.internal_server.rules import Fault, SessionRules
 from module_gateway.internal_server.session import State
 from module_gateway.internal_server.validation import Admission, KnownModule, is_role_conventional
@@ -70,6 +71,7 @@ class InternalServer:
         attached = {n for e in settings.external_connection.endpoints for n in e.modules}
         admission = Admission(modules, frozenset(attached), own.max_text_bytes)
         self.started: Final = asyncio.Event()
+        self.offences = Offences()
         self.bound_port = 0
         self._settings = own
         self._ip_address = _ip_address(settings)

@@ -122,7 +122,7 @@ class DeviceSession:
     @property
     def wants_bytes(self) -> bool:
         """Whether the socket should be read."""
-        if self._is_held or self._stalled_at != inf:
+        if self._is_held or self._stalled_at != inf or self.state is State.CLOSED:
             return False
         return not self.is_waiting or self._decoder.buffered_bytes < PIPELINE_SIZE_BYTES
 
