@@ -6,7 +6,9 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet --quiet
 ARGS ?=
 # Order and chance of the tests; any other number looks for what this one hides.
 SEED ?= 1
-BENCHMARKS ?= $(basename $(notdir $(filter-out benchmarks/__init__.py,$(wildcard benchmarks/*.py))))
+# One part each, beside the whole gateway that make bench begins with.
+BENCHMARKS ?= bus_roundtrip durability external_client_core handler_core internal_server_echo \
+	lab_engine module_time_limit
 WORKERS ?= auto
 
 # The lock must hold what the public registry has, whatever this machine's pip is configured to use.
@@ -16,8 +18,8 @@ COMPILE := $(PUBLIC) $(PY) -m piptools compile --quiet --generate-hashes --no-em
 	--no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe \
 	--build-deps-for editable
 
-.PHONY: help setup setup-dev run demo test check proto lock bench chaos chaos-controls conformance \
-	clean mosquitto
+.PHONY: help setup setup-dev run demo test check proto lock bench bench-smoke chaos chaos-controls \
+	conformance clean mosquitto
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -51,8 +53,15 @@ lock: setup-dev ## pin the newest allowed versions of all dependencies (ARGS=--u
 	@$(COMPILE) $(ARGS) --extra control-plane --extra lab --extra ray --extra dev \
 		--constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 
-bench: setup-dev ## measure throughput and latency on this machine
-	@for each in $(BENCHMARKS); do echo "== $$each" && $(PY) -m benchmarks.$$each || exit 1; done
+bench: setup-dev ## measure everything, half an hour of an idle machine (ARGS=--quick: a look)
+	@$(PY) -m pytest benchmarks/pure -q --benchmark-columns=min,median,ops
+	@$(PY) -m benchmarks.black_box --out build/bench $(ARGS)
+	@case "$(ARGS)" in *--quick*) exit 0;; esac; \
+	$(PY) -m benchmarks.crowd && $(PY) -m benchmarks.scaling --plot && \
+	for each in $(BENCHMARKS); do echo "== $$each" && $(PY) -m benchmarks.$$each || exit 1; done
+
+bench-smoke: setup-dev ## is the hot path slower than the committed baseline? under a minute
+	@$(PY) -m benchmarks.smoke $(ARGS)
 
 chaos: setup-dev ## kill processes at random under load and judge (ARGS="--minutes 20 --rows K6")
 	@$(PY) -m tests.chaos $(ARGS)
