@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from typing import Final, Protocol
 
 from module_gateway.bus.address import Address
@@ -122,7 +121,7 @@ class BufferDesk:
                 continue
             # It has come back since: a registration of now must not end with one of then.
             self._owed.put_back(
-                replace(entry, ends_registration=False) if is_there else entry, turn
+                entry._replace(ends_registration=False) if is_there else entry, turn
             )
             put_back += 1
         if put_back:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, KeysView
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from module_gateway.module_handler.aggregator import Publication
 from module_gateway.protocol.identity import Device, Identity
@@ -34,8 +34,7 @@ MAX_STRETCHES: Final = 8
 and the control plane recognise what they have by its number."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One status that was published, or the fold of all that were published until then.
 
     Attributes:
@@ -303,7 +302,7 @@ class Outbox:
         """Give an entry of an export the next number. A fold covers nothing but itself then."""
         self._last_sequence += 1
         first = 0 if former.error is None else self._last_sequence
-        entry = replace(former, sequence=self._last_sequence, first_sequence=first)
+        entry = former._replace(sequence=self._last_sequence, first_sequence=first)
         self._count(entry)
         return entry
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias, assert_never
+from typing import Final, NamedTuple, Protocol, TypeAlias, assert_never
 
 from module_gateway.module_handler.command_log import Verdict
 from module_gateway.module_handler.outbox import Entry
@@ -93,22 +93,19 @@ class DeviceForgotten:
     identity: Identity
 
 
-@dataclass(frozen=True, slots=True)
-class EntryAppended:
+class EntryAppended(NamedTuple):
     """The outbox got an entry; its number is higher than all before."""
 
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class EntriesFolded:
+class EntriesFolded(NamedTuple):
     """This entry replaces all of its identity up to its own number."""
 
     fold: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class EntriesTrimmed:
+class EntriesTrimmed(NamedTuple):
     """The control plane has acknowledged an identity's entries `first_sequence` … `sequence`.
 
     Only what is older than a replay that goes on beside it is left in front of them (R18).

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from module_gateway.module_handler.outbox import ENTRY_OVERHEAD_BYTES, Entry, Outbox
 from module_gateway.module_handler.store import Page, StreamQuery
@@ -41,8 +41,7 @@ class Window:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Numbered:
+class Numbered(NamedTuple):
     """One delivery: an entry, or a marker that repeats a status and has no entry.
 
     `lane` is a number of bus_pb2.Lane.

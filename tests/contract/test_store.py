@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -166,7 +165,7 @@ async def test_trimming_concerns_one_identity(store: Store) -> None:
 
 async def test_a_fold_replaces_everything_up_to_its_number(store: Store) -> None:
     await append(store, entry(1), entry(2, B), entry(3), entry(4))
-    fold = replace(entry(3), error=b"error", first_sequence=1)
+    fold = entry(3)._replace(error=b"error", first_sequence=1)
     await store.commit([EntriesFolded(fold)])
     assert (entry(2, B), fold, entry(4)) == await entries_of(store)
 
@@ -268,7 +267,7 @@ async def test_a_page_has_the_entries_of_its_modules_in_order(store: Store) -> N
 
 
 async def test_a_page_ends_with_the_entry_that_passes_its_bytes(store: Store) -> None:
-    large = [replace(entry(number), status=bytes(PAGE_BYTES // 2)) for number in range(1, 6)]
+    large = [entry(number)._replace(status=bytes(PAGE_BYTES // 2)) for number in range(1, 6)]
     await append(store, *large)
     assert ([1, 2], False) == await found(store, stream())
     assert ([3, 4], False) == await found(store, stream(after=2))
@@ -351,7 +350,7 @@ async def test_a_large_trim_is_seen_at_once(store: Store) -> None:
 
 async def test_a_fold_of_many_entries_replaces_all_of_them(store: Store) -> None:
     await append(store, *(entry(number) for number in range(1, 600)))
-    fold = replace(entry(500), error=b"all", first_sequence=1)
+    fold = entry(500)._replace(error=b"all", first_sequence=1)
     await store.commit([EntriesFolded(fold)])
     page = await store.read(LogQuery(A.identity, 2))
     assert (fold, entry(501)) == page.entries

@@ -6,7 +6,6 @@ With bounds so small that marks, slices and segments meet in every possible way.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -73,7 +72,7 @@ class Schedule:
         log = (await memory.read(LogQuery(device.identity, 10**6))).entries
         if not log:
             return EntriesTrimmed(device.identity, number)
-        return EntriesFolded(replace(random.choice(log), error=b"e", first_sequence=1))
+        return EntriesFolded(random.choice(log)._replace(error=b"e", first_sequence=1))
 
     def queries(self) -> list[Query]:
         random = self.random

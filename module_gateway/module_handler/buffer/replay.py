@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -126,7 +126,7 @@ async def carry_out(
         done += len(request.returned)
         advanced(done)
     ends = (
-        replace(entry, ends_registration=True, is_repeat=True, error=None, first_sequence=0)
+        entry._replace(ends_registration=True, is_repeat=True, error=None, first_sequence=0)
         for entry in checked.open_ends.values()
     )
     for request in return_requests(ends, f"{what}: ends", unless_registered=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -139,7 +139,7 @@ def test_a_device_that_is_there_is_not_said_to_have_left(desk: BufferDesk, owed:
 def test_an_old_end_does_not_end_the_registration_of_now(desk: BufferDesk, owed: Outbox) -> None:
     ends = [Entry(0, each, b"s", ends_registration=True) for each in (A, B)]
     ask(desk, returning(*ends))
-    assert [replace(ends[0], ends_registration=False), ends[1]] == owed.done
+    assert [ends[0]._replace(ends_registration=False), ends[1]] == owed.done
 
 
 def test_a_request_about_another_store_is_none_of_ours(desk: BufferDesk, owed: Outbox) -> None:
@@ -180,7 +180,7 @@ def test_what_cannot_be_put_back_is_refused_with_all_of_its_request(
     desk: BufferDesk, owed: Outbox, entries: list[Entry], said: str
 ) -> None:
     owed.waiting.add(B.identity)
-    turn = ask(desk, returning(*[replace(entry) for entry in entries]))
+    turn = ask(desk, returning(*entries))
     ((_, _, refusal),) = answers(turn)
     assert said in refusal
     assert ([], []) == (owed.done, turn.notes)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,7 +43,7 @@ def present(made: Outbox, *entries: Entry) -> list[int]:
 
 
 def fold_of(*entries: Entry) -> Entry:
-    return replace(entries[-1], error=b"error", first_sequence=entries[0].sequence)
+    return entries[-1]._replace(error=b"error", first_sequence=entries[0].sequence)
 
 
 def test_numbers_grow_over_all_identities() -> None:
@@ -168,7 +166,7 @@ def test_R8_a_fold_is_acknowledged_in_parts(first: int) -> None:
 
 def test_R8_a_stretch_does_not_acknowledge_the_fold_of_a_fold() -> None:
     made, left = folded_log(2, 6)
-    fold = replace(left[1], error=b"error", first_sequence=2)
+    fold = left[1]._replace(error=b"error", first_sequence=2)
     made.fold(fold, left[:2])
     assert made.acknowledge(A.identity, 7, 7) is None
     assert [7, 8, 9] == present(made, fold, *left[2:])

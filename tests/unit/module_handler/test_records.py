@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -131,7 +130,7 @@ def test_any_bytes_are_a_record_or_an_error(framed: bytes) -> None:
     st.text(max_size=20).filter(lambda role: role.isprintable()),
 )
 def test_any_entry_comes_back(sequence: int, status: bytes, error: bytes | None, role: str) -> None:
-    entry = replace(
-        ENTRY, sequence=sequence, device=Device.of(1, 2, role), status=status, error=error
+    entry = ENTRY._replace(
+        sequence=sequence, device=Device.of(1, 2, role), status=status, error=error
     )
     assert entry == decode(encode(entry))

@@ -9,7 +9,6 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -131,7 +130,7 @@ async def test_a_full_disk_is_said_and_it_goes_on_when_there_is_space(path: Path
     connection = store._writer.connection
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count = {pages}")
-    large = replace(entry(2), status=bytes(200_000))
+    large = entry(2)._replace(status=bytes(200_000))
     for _ in range(2):
         with pytest.raises(StoreError, match="no space left for the store"):
             await store.commit([EntryAppended(large)])

@@ -74,7 +74,7 @@ def test_what_is_acknowledged_stays_so(tmp_path: Path) -> None:
 
 
 def test_a_fold_stands_for_everything_before_it_wherever_that_comes_from(tmp_path: Path) -> None:
-    fold = replace(entry(5), error=b"e", first_sequence=1)
+    fold = entry(5)._replace(error=b"e", first_sequence=1)
     for records in ([fold, entry(5), entry(3), entry(6)], [entry(3), entry(5), entry(6), fold]):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()

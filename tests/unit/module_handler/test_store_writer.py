@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,7 +108,7 @@ def test_a_log_that_nobody_needs_is_forgotten_at_the_start(parts: Parts) -> None
 def test_a_fold_after_its_acknowledgement_still_stands(parts: Parts) -> None:
     parts.append(*(entry(each) for each in range(1, 201)))
     parts.commit(EntriesTrimmed(A.identity, 150))
-    fold = replace(entry(100), error=b"e", first_sequence=1)
+    fold = entry(100)._replace(error=b"e", first_sequence=1)
     parts.commit(EntriesFolded(fold))
     assert (fold, entry(151)) == parts.read(LogQuery(A.identity, 2)).entries
     assert (200, 51, summary(parts)["a"][2]) == summary(parts)["a"]
@@ -118,7 +117,7 @@ def test_a_fold_after_its_acknowledgement_still_stands(parts: Parts) -> None:
 def test_a_fold_inside_an_acknowledged_stretch_still_stands(parts: Parts) -> None:
     parts.append(*(entry(each) for each in range(1, 301)))
     parts.commit(EntriesTrimmed(A.identity, 200, first_sequence=101))
-    fold = replace(entry(150), error=b"e", first_sequence=1)
+    fold = entry(150)._replace(error=b"e", first_sequence=1)
     parts.commit(EntriesFolded(fold))
     assert [150, *range(201, 301)] == parts.of(A)
 
@@ -172,5 +171,5 @@ def test_the_log_is_said_to_be_long_once_in_a_while(parts: Parts) -> None:
     assert not parts.writer.is_log_long()
     parts.append(*(entry(each) for each in range(1, LOG_PAGES + 1)))
     assert [True, False] == [parts.writer.is_log_long(), parts.writer.is_log_long()]
-    parts.append(replace(entry(LOG_PAGES + 1), status=bytes(LOG_PAGES * 4_096)))
+    parts.append(entry(LOG_PAGES + 1)._replace(status=bytes(LOG_PAGES * 4_096)))
     assert [True, False] == [parts.writer.is_log_long(), parts.writer.is_log_long()]

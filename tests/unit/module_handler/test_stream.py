@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import count
 
 from module_gateway.module_handler.aggregator import Publication
@@ -50,7 +49,7 @@ class Lane:
         at_once(self.store.commit([EntriesTrimmed(who.identity, sequence)]))
 
     def fold(self, *entries: Entry) -> Entry:
-        fold = replace(entries[-1], error=b"fold", first_sequence=entries[0].sequence)
+        fold = entries[-1]._replace(error=b"fold", first_sequence=entries[0].sequence)
         self.outbox.fold(fold, entries)
         self.stream.folded(fold)
         at_once(self.store.commit([EntriesFolded(fold)]))

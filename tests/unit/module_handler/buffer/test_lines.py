@@ -50,6 +50,8 @@ ENTRIES = st.builds(
     st.booleans(),
     st.none(),
     st.integers(0, 253_402_300_799_999),
+    st.just(0),
+    st.none(),
 )
 FOLDS = st.builds(
     Entry,
@@ -61,6 +63,7 @@ FOLDS = st.builds(
     CONTENTS,
     st.integers(0, 253_402_300_799_999),
     st.integers(0, 2**63 - 1),
+    st.none(),
 )
 
 

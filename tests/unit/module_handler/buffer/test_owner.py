@@ -69,7 +69,7 @@ async def test_numbers_go_on_behind_what_was_purged(path: Path) -> None:
     await committed(path, *appended([entry(1), entry(2)]))
     await purge(path, Stretch(A.identity, 0, 2))
     await put_back(path, entry(1), entry(2))
-    assert [replace(entry(1), sequence=3), replace(entry(2), sequence=4)] == waiting(path)
+    assert [entry(1)._replace(sequence=3), entry(2)._replace(sequence=4)] == waiting(path)
 
 
 async def test_entries_keep_their_time_and_flags(path: Path) -> None:
@@ -77,7 +77,7 @@ async def test_entries_keep_their_time_and_flags(path: Path) -> None:
     old = Entry(77, A, b"s", True, True, b"e", 12_345, 70)
     await put_back(path, old, Entry(78, A, b"t", time_unix_ms=12_346))
     assert [
-        replace(old, sequence=2, first_sequence=2), Entry(3, A, b"t", time_unix_ms=12_346),
+        old._replace(sequence=2, first_sequence=2), Entry(3, A, b"t", time_unix_ms=12_346),
     ] == waiting(path)  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,7 +63,7 @@ def test_everything_is_checked_before_the_first_goes_back() -> None:
 
 
 async def test_all_go_back_in_order_and_what_is_open_is_ended() -> None:
-    left = replace(entry(4, B), ends_registration=True)
+    left = entry(4, B)._replace(ends_registration=True)
     fold = Entry(2, A, b"fold", error=b"e", first_sequence=1, time_unix_ms=5)
     entries = source(entry(1, B), fold, left)
     checked = replay.check(entries, {7})
