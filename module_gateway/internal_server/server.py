@@ -257,6 +257,8 @@ def _listening_socket(ip_address: str, settings: InternalServerSettings) -> sock
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if settings.processes > 1:  # the kernel divides newcomers between those who listen
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         # A client that stops reading may make the kernel keep so much, not megabytes (I17).
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.write_buffer_bytes)

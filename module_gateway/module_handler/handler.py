@@ -27,7 +27,7 @@ from module_gateway.module_handler.core import (
     PeerUp,
 )
 from module_gateway.module_handler.inbox import Inbox
-from module_gateway.module_handler.limits import limits_of
+from module_gateway.module_handler.limits import limits_of, refuse_foreign
 from module_gateway.module_handler.reader import PageReader
 from module_gateway.module_handler.store import Change, MemoryStore, Page, Store
 from module_gateway.module_handler.turn import Turn
@@ -141,6 +141,7 @@ class ModuleHandler:
 
         Raises:
             StoreError: the state cannot be loaded at the start.
+            ConfigError: the store holds devices of partitions that this handler does not own.
         """
         self._core, _ = await self._load()
         self._health_changed("store", True, "")
@@ -335,6 +336,7 @@ class ModuleHandler:
     async def _load(self) -> tuple[Core, Sequence[Change]]:
         """A new core, and something of what is stored."""
         state = await self._store.load()
+        refuse_foreign(state, self._limits.connections.partitions)
         entries = sum(extent.entries for log in state.logs for extent in log.extents)
         _log.info("state_loaded", devices=len(state.devices), entries=entries)
         store_id = self._store.store_id

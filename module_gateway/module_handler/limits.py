@@ -10,6 +10,7 @@ from module_gateway.module_handler.core import CoreLimits
 from module_gateway.module_handler.delivery import Window
 from module_gateway.module_handler.devices import DeviceLimits
 from module_gateway.module_handler.outbox import Bounds
+from module_gateway.module_handler.store import StoredState
 from module_gateway.module_handler.upstream import UpstreamLimits
 from module_gateway.protocol.errors import ConfigError
 from module_gateway.protocol.identity import PARTITIONS
@@ -38,6 +39,25 @@ def parse_partitions(text: str, where: str = "module-handler-settings.partitions
         expected = f"numbers or ranges from 0 to {PARTITIONS - 1}, such as '0-31' or '0,5-7'"
         raise ConfigError(where, got=text, expected=expected)
     return bits
+
+
+def refuse_foreign(state: StoredState, partitions: int) -> None:
+    """A store is never served in part: what belongs to another handler now would be stuck in it.
+
+    Raises:
+        ConfigError: it holds a device, or statuses that wait, of a partition that is not among
+            `partitions` (a bit for each).
+    """
+    held = {log.identity for log in state.logs} | {one.identity for one in state.devices}
+    foreign = sorted(each for each in held if not partitions >> each.partition & 1)
+    if foreign:
+        raise ConfigError(
+            "module-handler-settings",
+            got=f"a division in which {len(foreign)} devices of this store belong to another "
+            f"handler, {foreign[0]} for one",
+            expected="`partitions` and `processes` as they were when the store was filled",
+            hint="set them back, let the devices leave and the backlog drain, then change them",
+        )
 
 
 def limits_of(settings: Settings) -> CoreLimits:

@@ -12,9 +12,11 @@ from typing import Final
 import module_gateway
 from module_gateway.bus.location import BusLocation, find_bus
 from module_gateway.modules.catalog import find_class
+from module_gateway.protocol.errors import ConfigError
+from module_gateway.protocol.identity import PARTITIONS
 from module_gateway.runtime.broker import LOOPBACK, answers, is_told_where, plan_bus, plan_upstream
 from module_gateway.runtime.log import get_logger
-from module_gateway.runtime.process import SUPERVISED
+from module_gateway.runtime.process import METRICS_PORT, SUPERVISED
 from module_gateway.runtime.settings import Settings
 from module_gateway.runtime.state import read_run_note
 from module_gateway.runtime.supervisor import Addresses, Component
@@ -37,6 +39,10 @@ STOP_RANKS: Final = {
 }
 ROOT_WARNING: Final = "Warning: Mosquitto should not be run as root/administrator."
 """It is, when the whole gateway is: as another user it could not use the state folder."""
+METRICS_PORT_STEP: Final = 10
+"""Between the metrics ports of two processes with the same job; the four jobs lie next to each
+other."""
+
 SOURCE_FOLDER: Final = str(Path(module_gateway.__file__).parent.parent)
 
 _log = get_logger(__name__)
@@ -78,6 +84,49 @@ def demo_devices(settings: Settings) -> list[VirtualDevice]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One process of ours: the `number`th (1, 2 …) of `count` with the same job."""
+
+    kind: str
+    number: int = 1
+    count: int = 1
+
+    @property
+    def name(self) -> str:
+        """What it is called in the log, in notes and on the terminal."""
+        return self.kind if self.number == 1 else f"{self.kind}.{self.number}"
+
+    @property
+    def partitions(self) -> str:
+        """Its share of the partitions of every module."""
+        first = (self.number - 1) * PARTITIONS // self.count
+        return f"{first}-{self.number * PARTITIONS // self.count - 1}"
+
+    def folder(self, state_dir: Path) -> Path:
+        """Where its store, lock and run note are: the first one's are the gateway's."""
+        return state_dir if self.number == 1 else state_dir / self.name
+
+
+def refuse_leftovers(settings: Settings, state_dir: Path) -> None:
+    """A handler that is configured no longer may have left what nobody would deliver.
+
+    Raises:
+        ConfigError: the folder of such a handler holds a store.
+    """
+    count = settings.module_handler_settings.processes
+    for folder in sorted(state_dir.glob("module_handler.*")):
+        number = folder.name.rpartition(".")[2]
+        if number.isdecimal() and int(number) > count and any(folder.rglob("*.db")):
+            raise ConfigError(
+                "module-handler-settings.processes",
+                got=count,
+                expected=f"at least {number}, because {folder} holds the store of handler {number}",
+                hint="let the devices leave and the backlog drain (`module-gateway buffer stat "
+                f"--state-dir {folder}`), then remove that folder",
+            )
+
+
 @dataclass(slots=True)
 class Composition:
     """Makes the components of one run; knows where the bus is once its broker was started."""
@@ -100,35 +149,71 @@ class Composition:
     def components(self, addresses: Callable[[str], Addresses]) -> list[Component]:
         """All of them in the order of starting. `addresses` tells what one said when ready."""
         brokers = [self._bus_broker()] if self.is_own_bus else []
-        names = ["module_handler", "internal_server"]
+        handlers = self.settings.module_handler_settings.processes
+        servers = self.settings.internal_server_settings.processes
+        parts = [
+            *(Part("module_handler", number, handlers) for number in range(1, handlers + 1)),
+            *(Part("internal_server", number, servers) for number in range(1, servers + 1)),
+        ]
         if self.is_demo:
             brokers.append(self._upstream_broker())
-            names.insert(0, "control_plane")
+            parts.insert(0, Part("control_plane"))
         after = tuple(broker.name for broker in brokers)
-        ours = [self._of_ours(name, after) for name in names]
+        ours = [self._of_ours(part, after, addresses) for part in parts]
         # A control plane that is not there yet would cost the first session its step timeout.
         first = ("control_plane",) if self.is_demo else ()
-        ours.append(self._of_ours("external_client", (*after, *first)))
+        ours.append(self._of_ours(Part("external_client"), (*after, *first), addresses))
         devices = demo_devices(self.settings) if self.is_demo else ()
         return [*brokers, *ours, *(self._device(device, addresses) for device in devices)]
 
-    def _of_ours(self, name: str, after: tuple[str, ...]) -> Component:
-        options = self.server_options if name == "internal_server" else ()
-        command = (*_python("module_gateway"), COMMANDS[name], *self.common, *options)
+    def _of_ours(
+        self, part: Part, after: tuple[str, ...], addresses: Callable[[str], Addresses]
+    ) -> Component:
+        folder = part.folder(self.state_dir)
+        metrics_port = self._metrics_port(part)
+
+        def command() -> Sequence[str]:
+            words = (*_python("module_gateway"), COMMANDS[part.kind], *self.common)
+            if part.number > 1:
+                words = tuple(
+                    str(folder) if word == str(self.state_dir) else word for word in words
+                )
+            return (*words, *self._options(part, addresses))
+
+        def environment() -> Mapping[str, str]:
+            own = {METRICS_PORT: str(metrics_port)} if metrics_port else {}
+            return {**self._environment(), **own}
 
         async def ready(pid: int) -> Addresses | None:
-            note = read_run_note(self.state_dir, name)
+            note = read_run_note(folder, part.kind)
             return note.addresses if note is not None and note.pid == pid else None
 
         return Component(
-            name,
-            lambda: command,
+            part.name,
+            command,
             ready,
-            after,
-            STOP_RANKS[name],
-            environment=self._environment,
+            (*after, part.kind) if part.number > 1 else after,
+            STOP_RANKS[part.kind],
+            environment=environment,
             notifies=True,
         )
+
+    def _options(self, part: Part, addresses: Callable[[str], Addresses]) -> Sequence[str]:
+        if part.kind == "module_handler" and part.count > 1:
+            return ("--partitions", part.partitions)
+        if part.kind != "internal_server":
+            return ()
+        if part.number == 1:
+            return self.server_options
+        _, port = device_address(addresses(part.kind), self.settings)
+        return ("--port", str(port))  # where the first one listens, also when it chose it
+
+    def _metrics_port(self, part: Part) -> int:
+        """0: the one of the configuration."""
+        if part.number == 1:
+            return 0
+        first: int = getattr(self.settings, f"{part.kind}_settings").metrics_port
+        return first + METRICS_PORT_STEP * (part.number - 1) if first else 0
 
     def _environment(self) -> Mapping[str, str]:
         """The components find our modules from any folder and our bus without a search."""

@@ -64,6 +64,7 @@ def _modules(settings: Settings) -> Iterator[ConfigError]:
                 expected=f"numbers of module-paths ({', '.join(known)})",
             )
     yield from _partitions(settings.module_handler_settings.partitions)
+    yield from _processes(settings)
 
 
 def _partitions(text: str) -> Iterator[ConfigError]:
@@ -74,6 +75,17 @@ def _partitions(text: str) -> Iterator[ConfigError]:
             "module-handler-settings.partitions",
             got=text,
             expected=f"numbers or ranges from 0 to {PARTITIONS - 1}, such as '0-31' or '0,5-7'",
+        )
+
+
+def _processes(settings: Settings) -> Iterator[ConfigError]:
+    handlers = settings.module_handler_settings
+    all_partitions = type(handlers).model_fields["partitions"].default
+    if handlers.processes > 1 and handlers.partitions != all_partitions:
+        yield ConfigError(
+            "module-handler-settings.partitions",
+            got=handlers.partitions,
+            expected="nothing, because module-handler-settings.processes divides them",
         )
 
 

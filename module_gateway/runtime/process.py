@@ -33,6 +33,9 @@ from module_gateway.runtime.state import (
 )
 from module_gateway.runtime.tasks import FAILED_TASK, start_task, stop_tasks
 
+METRICS_PORT: Final = "MODULE_GATEWAY_METRICS_PORT"
+"""Environment of a second process of a component: its metrics cannot be at the same port."""
+
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -146,6 +149,7 @@ async def _run(runtime: Runtime, main: Callable[[Runtime], Awaitable[None]]) -> 
     loop.set_exception_handler(lambda _loop, context: _loop_failed(runtime, context))
     install_signals(runtime.component, runtime.stop)
     port = getattr(runtime.settings, f"{runtime.component}_settings").metrics_port
+    port = int(os.environ.get(METRICS_PORT) or port)
     pulse = start_task(keep_pulse(runtime.progress, runtime.health, runtime.notifier), "pulse")
     try:
         async with serve_metrics(port, runtime.health) as runtime.metrics_port:

@@ -22,6 +22,7 @@ from module_gateway.runtime.composition import (
     Composition,
     demo_devices,
     device_address,
+    refuse_leftovers,
 )
 from module_gateway.runtime.health import Health, Progress
 from module_gateway.runtime.log import configure, get_logger
@@ -87,6 +88,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_all.py") -> int:
     settings = with_port(load_settings(args), args.port)
     try:
         state_dir = ensure_state_dir(find_state_dir(settings.state_dir, os.environ))
+        refuse_leftovers(settings, state_dir)
         with alone(state_dir):
             found = wait_for_way(settings, state_dir, is_demo=args.demo)
             if found:

@@ -103,6 +103,8 @@ class InternalServerSettings(Section):
     """Of role and of name; the smallest client's own limit is 128 (FP 1.5)."""
     unanswered_requests: int = Field(default=5_000, ge=1)
     """Towards one handler; beyond it the server stops reading devices."""
+    processes: int = Field(default=1, ge=1, le=16)
+    """So many internal servers share the port (SO_REUSEPORT); for machines with free cores."""
     keepalive_idle_s: int = Field(default=10, ge=1)
     """TCP keep-alive: quiet time before the first probe (FP 2.9)."""
     keepalive_interval_s: int = Field(default=3, ge=1)
@@ -145,6 +147,8 @@ class ModuleHandlerSettings(Section):
     """A module call that takes longer is broken off; it harms its own device only."""
     partitions: str = "0-63"
     """Which of the 64 partitions of its modules this handler owns."""
+    processes: int = Field(default=1, ge=1, le=16)
+    """So many handlers divide the partitions, each with a store of its own."""
     modules: tuple[int, ...] | None = None
     """None: every configured module."""
     metrics_port: LocalPort = 9102

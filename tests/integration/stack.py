@@ -119,7 +119,9 @@ class Stack:
 
     def note_of(self, component: str) -> dict[str, Any]:
         """What a component of ours wrote down about its present life: pid and addresses."""
-        note: dict[str, Any] = json.loads((self.state_dir / f"run/{component}.json").read_text())
+        kind, _, number = component.partition(".")
+        folder = self.state_dir / component if number else self.state_dir
+        note: dict[str, Any] = json.loads((folder / f"run/{kind}.json").read_text())
         return note
 
     def pid_of_broker(self, configuration_name: str) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from module_gateway.module_handler.limits import limits_of, parse_partitions
+from module_gateway.module_handler.limits import limits_of, parse_partitions, refuse_foreign
+from module_gateway.module_handler.store import DeviceStored, Extent, LogStored, StoredState
 from module_gateway.protocol.errors import ConfigError
+from module_gateway.protocol.identity import Identity
 from module_gateway.runtime.settings import ModuleHandlerSettings, Settings
 
 
@@ -64,3 +66,19 @@ def test_limits_are_the_settings_in_seconds() -> None:
 def test_modules_with_replay_are_those_whose_settings_say_so() -> None:
     settings = Settings(module_settings={"1": {"replay": True}, "2": {"replay": False}, "1001": {}})
     assert frozenset({1}) == limits_of(settings).upstream.replayed
+
+
+OWN = Identity(1000, 0, "button")
+ENTRY = LogStored(OWN, (Extent(1, 1, 10, 0),))
+
+
+@pytest.mark.parametrize("state", [StoredState((DeviceStored(OWN),)), StoredState(logs=(ENTRY,))])
+def test_a_store_is_not_served_in_part(state: StoredState) -> None:
+    owned = 1 << OWN.partition
+    refuse_foreign(state, owned)
+    with pytest.raises(ConfigError, match=r"1 devices of this store .* 1000/0/button"):
+        refuse_foreign(state, ~owned)
+
+
+def test_an_empty_store_may_be_divided_anew() -> None:
+    refuse_foreign(StoredState(last_sequence=77), 1)

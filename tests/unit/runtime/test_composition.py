@@ -8,12 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from module_gateway.runtime.composition import Composition, demo_devices, device_address
+from module_gateway.protocol.errors import ConfigError
+from module_gateway.runtime.composition import (
+    Composition,
+    Part,
+    demo_devices,
+    device_address,
+    refuse_leftovers,
+)
 from module_gateway.runtime.config import default_settings
+from module_gateway.runtime.process import METRICS_PORT
 from module_gateway.runtime.settings import (
     Endpoint,
     ExternalConnection,
     InternalServerSettings,
+    ModuleHandlerSettings,
     Settings,
 )
 from module_gateway.runtime.state import RunNote, ensure_state_dir, write_run_note
@@ -21,10 +30,14 @@ from module_gateway.runtime.supervisor import Component
 
 
 def compose(
-    state_dir: Path, environ: Mapping[str, str] | None = None, *, is_demo: bool = False
+    state_dir: Path,
+    environ: Mapping[str, str] | None = None,
+    *,
+    is_demo: bool = False,
+    settings: Settings | None = None,
 ) -> list[Component]:
     composition = Composition(
-        default_settings(),
+        settings or default_settings(),
         ensure_state_dir(state_dir),
         environ or {},
         ("--state-dir", str(state_dir)),
@@ -131,3 +144,60 @@ def test_where_a_local_device_connects(said: dict[str, str], expected: tuple[str
     settings = Settings(internal_server_settings=InternalServerSettings(port=1636))
 
     assert device_address(said, settings) == expected
+
+
+def several() -> Settings:
+    return default_settings().model_copy(
+        update={
+            "internal_server_settings": InternalServerSettings(processes=2, metrics_port=9101),
+            "module_handler_settings": ModuleHandlerSettings(processes=3, metrics_port=0),
+        }
+    )
+
+
+def test_several_servers_and_handlers_have_names_folders_and_shares_of_their_own(
+    tmp_path: Path,
+) -> None:
+    components = {one.name: one for one in compose(tmp_path, settings=several())}
+    assert list(components) == [
+        *("bus_broker", "module_handler", "module_handler.2", "module_handler.3"),
+        *("internal_server", "internal_server.2", "external_client"),
+    ]
+    third = list(components["module_handler.3"].command())
+    assert third[third.index("--state-dir") + 1] == str(tmp_path / "module_handler.3")
+    assert third[third.index("--partitions") + 1] == "42-63"
+    first = list(components["module_handler"].command())
+    assert first[first.index("--state-dir") + 1] == str(tmp_path)
+    assert first[first.index("--partitions") + 1] == "0-20"
+    second = components["internal_server.2"]
+    assert list(second.command())[-2:] == ["--port", "1234"]
+    assert "internal_server" in second.after
+    assert second.environment()[METRICS_PORT] == "9111"
+    assert METRICS_PORT not in components["module_handler.2"].environment()
+
+
+async def test_the_second_of_a_kind_is_ready_when_its_own_note_says_so(tmp_path: Path) -> None:
+    components = {one.name: one for one in compose(tmp_path, settings=several())}
+    write_run_note(tmp_path, RunNote("module_handler", 7, {}))
+    folder = ensure_state_dir(tmp_path / "module_handler.2")
+    write_run_note(folder, RunNote("module_handler", 8, {"metrics": "x"}))
+    assert await components["module_handler.2"].ready(7) is None
+    assert await components["module_handler.2"].ready(8) == {"metrics": "x"}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 16])
+def test_every_partition_belongs_to_exactly_one_handler(count: int) -> None:
+    shares = [Part("module_handler", number, count).partitions for number in range(1, count + 1)]
+    spans = [tuple(map(int, share.split("-"))) for share in shares]
+    assert [n for first, last in spans for n in range(first, last + 1)] == list(range(64))
+
+
+def test_a_store_of_a_handler_that_is_configured_no_longer_stops_the_start(tmp_path: Path) -> None:
+    refuse_leftovers(default_settings(), tmp_path)
+    store = tmp_path / "module_handler.3" / "store"
+    store.mkdir(parents=True)
+    refuse_leftovers(default_settings(), tmp_path)
+    (store / "handler.db").touch()
+    refuse_leftovers(several(), tmp_path)
+    with pytest.raises(ConfigError, match="holds the store of handler 3"):
+        refuse_leftovers(default_settings(), tmp_path)

@@ -33,6 +33,16 @@ def test_partitions_must_exist(text: str) -> None:
     ]
 
 
+def test_partitions_are_not_chosen_when_several_handlers_divide_them() -> None:
+    settings = default_settings().model_copy(
+        update={"module_handler_settings": ModuleHandlerSettings(partitions="0-31", processes=2)}
+    )
+
+    assert [problem.where for problem in broken_rules(settings, is_ours=True)] == [
+        "module-handler-settings.partitions"
+    ]
+
+
 def test_plaintext_needs_no_files_and_tls_needs_all() -> None:
     plain = Endpoint(server_ip="a", port=1, modules=())
     secure = Endpoint(server_ip="a", port=1, modules=(), mqtt_settings=MqttSettings(ssl=True))
