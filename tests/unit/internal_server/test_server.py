@@ -240,3 +240,16 @@ async def test_it_is_told_whether_any_handler_is_heard():
             await second.die()
             await changed.wait()
     assert heard == [(False, "no module handler is heard on the bus")]
+
+
+async def test_several_servers_share_a_port():
+    async with site(settings_for_tests(processes=2)) as first:
+        port = first.server.bound_port
+        async with site(settings_for_tests(processes=2, port=port)) as second:
+            devices = [Device.of(1000, 0, f"role_{n}") for n in range(40)]
+            clients = [await first.connected(device) for device in devices]
+            for client in clients:
+                assert await client.exchange(b"x") == b"to x"
+            shares = [len(here.handler.of("connect_request")) for here in (first, second)]
+            assert sum(shares) == len(devices)
+            assert min(shares) > 0
