@@ -25,6 +25,8 @@ _MESSAGES_TAG: Final = bytes(
     [bus_pb2.Batch.MESSAGES_FIELD_NUMBER << 3 | _LENGTH_DELIMITED],
 )
 _ONE_BYTE_MAX: Final = 0x7F
+_SHORT_BYTES: Final = 1024
+"""Messages below it are nearly all; what stands before them is prepared."""
 
 
 def encode_header(sender: Address) -> bytes:
@@ -39,7 +41,10 @@ def encode_header(sender: Address) -> bytes:
 def encode_entry(message: bus_pb2.Message) -> bytes:
     """One message as it will stand inside of a batch."""
     body = message.SerializeToString()
-    return _MESSAGES_TAG + _varint(len(body)) + body
+    size_bytes = len(body)
+    if size_bytes < _SHORT_BYTES:
+        return _SHORT_HEADS[size_bytes] + body
+    return _MESSAGES_TAG + _varint(size_bytes) + body
 
 
 def pack(header: bytes, entries: deque[bytes], batch_bytes: int) -> tuple[bytes, int]:
@@ -89,3 +94,8 @@ def _varint(number: int) -> bytes:
         number >>= 7
     groups.append(number)
     return bytes(groups)
+
+
+_SHORT_HEADS: Final = tuple(
+    _MESSAGES_TAG + _varint(size_bytes) for size_bytes in range(_SHORT_BYTES)
+)

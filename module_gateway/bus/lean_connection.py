@@ -26,6 +26,7 @@ from module_gateway.bus.mqtt_codec import (
     SubAck,
     Will,
 )
+from module_gateway.bus.port import Settle, settle_into
 from module_gateway.bus.stream import tls_failure
 from module_gateway.bus.vigil import Finding, Vigil
 from module_gateway.protocol.errors import BusError, LocalProtocolError, RemoteProtocolError
@@ -38,9 +39,6 @@ MAX_UNWRITTEN_BYTES: Final = 64 * 1024 * 1024
 
 _SUBSCRIBE_ID: Final = 1
 """The first packet of the connection that has an id."""
-
-Settle = Callable[[BusError | None], None]
-"""Called once: None, the broker has confirmed; else why nobody knows whether it arrived."""
 
 
 class LeanConnection(asyncio.Protocol):
@@ -172,16 +170,7 @@ class LeanConnection(asyncio.Protocol):
             BusError: the connection is or gets lost, or MQTT cannot carry the message.
         """
         confirmation: asyncio.Future[None] = self._loop.create_future()
-
-        def settle(error: BusError | None) -> None:
-            if confirmation.done():
-                return  # cancelled
-            if error is None:
-                confirmation.set_result(None)
-            else:
-                confirmation.set_exception(error)
-
-        self.send(topic, payload, settle)
+        self.send(topic, payload, settle_into(confirmation))
         await confirmation
 
     def send(self, topic: str, payload: bytes, settle: Settle) -> None:

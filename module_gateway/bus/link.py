@@ -3,8 +3,9 @@
 It batches what it is asked to send, announces its process, watches who else is there, and tells
 its listener. It remembers nothing across an outage: recovery is end to end (contract, design 3).
 
-One task publishes, one batch at a time over all receivers, in turns. While a batch waits for its
-confirmation the next ones grow: an idle process has batches of one, a busy one large ones.
+What one turn of the event loop enqueued leaves at its end, one batch at a time over all receivers,
+in turns. While a batch waits for its confirmation the next ones grow: an idle process has batches
+of one, a busy one large ones.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, Protocol, assert_never
 
 from module_gateway.bus import batch, metrics
@@ -42,6 +44,9 @@ REFUSALS_SILENT_S: Final = 10.0
 STALL_S: Final = 30.0
 """A broker that is gone is noticed after at most 10 s (keepalive), and then nothing waits: who is
 still publishing after so long hangs, and with him the heartbeats of his process."""
+
+MAX_UNDER_WAY: Final = 1
+"""Batches that wait for their confirmation; meanwhile the next ones grow."""
 
 _log: Final = get_logger(__name__)
 
@@ -108,7 +113,8 @@ class Link:
         self._unsent = Unsent(
             self.address, settings.batch_bytes, settings.unsent_messages, settings.unsent_bytes
         )
-        self._work = asyncio.Event()
+        self._under_way = 0
+        self._is_flush_due = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -158,7 +164,6 @@ class Link:
             async with asyncio.TaskGroup() as tasks:
                 topics = (self.address.topic, PRESENCE_TOPIC)
                 tasks.create_task(self._bus.run(topics, self), name="link-bus")
-                tasks.create_task(self._publish_for_ever(), name="link-publish")
                 tasks.create_task(self._keep_presence(), name="link-presence")
         finally:
             self._set_down()
@@ -247,51 +252,73 @@ class Link:
     # Sending
 
     def _wake(self) -> None:
+        if not self._is_up:
+            return
         self._idle.clear()
-        self._work.set()
         self._sending.wait()
+        if not self._is_flush_due:
+            self._is_flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
 
-    async def _publish_for_ever(self) -> None:
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            while self._is_up and (self._announcement_due or self._unsent):
-                if self._announcement_due:
-                    self._announcement_due = False
-                    await self._publish_presence()
-                else:
-                    await self._publish_parcel(self._unsent.take())
-                self._sending.done(is_more=self._announcement_due or bool(self._unsent))
+    def _flush(self) -> None:
+        """Send as much as may be under way."""
+        self._is_flush_due = False
+        while self._is_up and self._under_way < MAX_UNDER_WAY:
+            if self._announcement_due:
+                self._announcement_due = False
+                self._send_presence()
+            elif self._unsent:
+                parcel = self._unsent.take()
+                self._send(parcel.receiver.topic, parcel.payload, parcel)
+            else:
+                break
+        if not self._under_way:
             self._sending.done()
             self._idle.set()
 
-    async def _publish_presence(self) -> None:
+    def _send_presence(self) -> None:
         try:
             message = bus_pb2.Message()
             message.presence.CopyFrom(self._presence())
-            await self._bus.publish(PRESENCE_TOPIC, self._unsent.one(message))
-        except BusError:
-            metrics.DROPPED.labels(Reason.BUS_DOWN).inc()
+            payload = self._unsent.one(message)
         except Exception:  # noqa: BLE001  # a named supervisor edge: the next heartbeat may work
             metrics.LISTENER_FAILURES.inc()
             _log.exception("bus_heartbeat_failed")
+        else:
+            self._send(PRESENCE_TOPIC, payload, None)
 
-    async def _publish_parcel(self, parcel: Parcel) -> None:
-        is_confirmed = False
+    def _send(self, topic: str, payload: bytes, parcel: Parcel | None) -> None:
+        """Hand one batch to the bus; a heartbeat is no parcel."""
+        self._under_way += 1
         try:
-            await self._bus.publish(parcel.receiver.topic, parcel.payload)
-            is_confirmed = True
+            self._bus.send(topic, payload, partial(self._settled, parcel))
         except BusError as error:
-            _log.info("bus_batch_lost", receiver=str(parcel.receiver), detail=str(error))
-        except Exception:  # noqa: BLE001  # a named supervisor edge: one batch must not stop the rest
+            self._account(parcel, error)
+        except Exception as error:  # noqa: BLE001  # a named supervisor edge: one batch must not stop the rest
             metrics.LISTENER_FAILURES.inc()
-            _log.exception("bus_publish_failed", receiver=str(parcel.receiver))
+            _log.exception("bus_publish_failed", topic=topic)
+            self._account(parcel, BusError(repr(error)))
+
+    def _settled(self, parcel: Parcel | None, error: BusError | None) -> None:
+        self._account(parcel, error)
+        self._sending.done(is_more=self._announcement_due or bool(self._unsent))
+        self._flush()
+
+    def _account(self, parcel: Parcel | None, error: BusError | None) -> None:
+        """A batch is no longer under way."""
+        self._under_way -= 1
+        if parcel is None:
+            if error is not None:
+                metrics.DROPPED.labels(Reason.BUS_DOWN).inc()
+            return
         was_expected = self._unsent.settle(parcel)
-        if is_confirmed:
+        if error is None:
             metrics.SENT_BATCHES.inc()
             metrics.SENT_MESSAGES.inc(parcel.messages)
             metrics.SENT_BYTES.inc(len(parcel.payload))
-        elif was_expected:
+            return
+        _log.info("bus_batch_lost", receiver=str(parcel.receiver), detail=str(error))
+        if was_expected:
             metrics.DROPPED.labels(Reason.BUS_DOWN).inc(parcel.messages)
 
     def _set_down(self) -> None:
@@ -299,5 +326,5 @@ class Link:
         metrics.IS_UP.set(0)
         metrics.DROPPED.labels(Reason.BUS_DOWN).inc(self._unsent.drop_all())
         self._announcement_due = False
-        self._work.clear()
+        self._sending.done()
         self._idle.set()

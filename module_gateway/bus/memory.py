@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from module_gateway.bus.edge import notify
-from module_gateway.bus.port import BusListener
+from module_gateway.bus.port import BusListener, Settle, settle_into
 from module_gateway.protocol.errors import BusError
 
 
@@ -86,6 +86,9 @@ class _Connection:
         if not self.lost.done():
             notify(self.listener.bus_message, topic, payload)
 
+    def confirm(self, settle: Settle) -> None:
+        settle(BusError("the bus broke before it confirmed") if self.lost.done() else None)
+
     def lose(self, reason: str) -> None:
         if not self.lost.done():
             self.lost.set_result(reason)
@@ -113,10 +116,14 @@ class MemoryBus:
 
     async def publish(self, topic: str, payload: bytes) -> None:
         """See `port.Bus`."""
+        confirmation: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.send(topic, payload, settle_into(confirmation))
+        await confirmation
+
+    def send(self, topic: str, payload: bytes, settle: Settle) -> None:
+        """See `port.Bus`. The confirmation comes with a later turn, as from a broker."""
         connection = self._connection
         if connection is None or connection.lost.done():
             raise BusError("the bus is down")
         self._broker.distribute(topic, payload)
-        await asyncio.sleep(0)  # the confirmation comes with a later turn, as from a broker
-        if connection.lost.done():
-            raise BusError("the bus broke before it confirmed")
+        asyncio.get_running_loop().call_soon(connection.confirm, settle)

@@ -20,7 +20,7 @@ from tenacity.wait import wait_exponential_jitter
 from module_gateway.bus.edge import notify
 from module_gateway.bus.lean_connection import LeanConnection
 from module_gateway.bus.location import BusLocation
-from module_gateway.bus.port import BusListener
+from module_gateway.bus.port import BusListener, Settle
 from module_gateway.bus.stream import open_socket
 from module_gateway.bus.vigil import ASK_PART
 from module_gateway.protocol.errors import BusError
@@ -42,7 +42,7 @@ CONFIRM_TIMEOUT_S: Final = 5.0
 """A broker that does not confirm for so long is treated as gone."""
 
 MAX_UNDER_WAY: Final = 64
-"""Publishes that wait for their confirmation; more wait for their turn. A link has one."""
+"""Publishes that wait for their confirmation; more wait for their turn."""
 
 _PAUSE_MIN_S: Final = 0.05
 _PAUSE_MAX_S: Final = 0.7
@@ -63,6 +63,7 @@ class Connection(Protocol):
     async def open(self, keepalive_s: int) -> None: ...
     async def live(self, confirm_timeout_s: float, ask_after_s: float) -> str: ...
     async def publish(self, topic: str, payload: bytes) -> None: ...
+    def send(self, topic: str, payload: bytes, settle: Settle) -> None: ...
     def close(self) -> None: ...
 
 
@@ -129,6 +130,12 @@ class MqttBus:
             if connection is None:
                 raise BusError("the bus is down")
             await connection.publish(topic, payload)
+
+    def send(self, topic: str, payload: bytes, settle: Settle) -> None:
+        """See `port.Bus`."""
+        if self._connection is None:
+            raise BusError("the bus is down")
+        self._connection.send(topic, payload, settle)
 
     async def _connect_and_live(self, topics: tuple[str, ...], listener: BusListener) -> None:
         """One connection from its attempt to its end.

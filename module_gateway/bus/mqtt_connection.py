@@ -18,6 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from module_gateway.bus.port import Settle, settle_into
 from module_gateway.bus.stream import Stream, TlsStream
 from module_gateway.bus.vigil import Finding, Vigil
 from module_gateway.protocol.errors import BusError
@@ -99,7 +100,7 @@ class MqttConnection:
         self._on_up = on_up
         self._on_message = on_message
         self._up: asyncio.Future[None] = self._loop.create_future()
-        self._confirmations: dict[int, asyncio.Future[None]] = {}
+        self._unconfirmed: dict[int, Settle] = {}
         self._waits_to_write = False
         self._reads_on: asyncio.Handle | None = None
         self._is_heard = False
@@ -138,7 +139,7 @@ class MqttConnection:
         while not self.lost.done():
             await asyncio.wait((self.lost,), timeout=vigil.tick_s)
             self._advance(self._paho.loop_misc)
-            oldest = next(iter(self._confirmations), None)
+            oldest = next(iter(self._unconfirmed), None)
             # What we say often enough is paho's business.
             finding = vigil.tick(oldest, is_heard=self._is_heard, is_said=True)
             self._is_heard = False
@@ -159,13 +160,12 @@ class MqttConnection:
         Raises:
             BusError: the connection is or gets lost, or MQTT cannot carry the message.
         """
-        await self.send(topic, payload)
+        confirmation: asyncio.Future[None] = self._loop.create_future()
+        self.send(topic, payload, settle_into(confirmation))
+        await confirmation
 
-    def send(self, topic: str, payload: bytes) -> asyncio.Future[None]:
-        """Send now, in the order of the calls.
-
-        Returns:
-            Done when the broker has confirmed it; a BusError when the connection was lost before.
+    def send(self, topic: str, payload: bytes, settle: Settle) -> None:
+        """Send now, in the order of the calls; `settle` is called once, later.
 
         Raises:
             BusError: the connection is lost, or MQTT cannot carry the message.
@@ -180,13 +180,7 @@ class MqttConnection:
             self.lose(f"could not publish: {paho.error_string(sent.rc)}")
             raise BusError(self.lost.result())
         self._follow()
-        confirmation = self._confirmations[sent.mid] = self._loop.create_future()
-        return confirmation
-
-    async def drain(self, timeout_s: float) -> None:
-        """Give what was sent a moment to be confirmed."""
-        if self._confirmations:
-            await asyncio.wait(tuple(self._confirmations.values()), timeout=timeout_s)
+        self._unconfirmed[sent.mid] = settle
 
     def lose(self, reason: str) -> None:
         """End it now, without a word to the broker. Whoever waits gets a BusError."""
@@ -195,11 +189,12 @@ class MqttConnection:
         self.lost.set_result(reason)
         self._unwatch()
         self._stream.close()
-        for waiting in (self._up, *self._confirmations.values()):
-            if not waiting.done():
-                waiting.set_exception(BusError(reason))
-                waiting.exception()  # seen: nobody may be waiting for it any more
-        self._confirmations.clear()
+        if not self._up.done():
+            self._up.set_exception(BusError(reason))
+            self._up.exception()  # seen: nobody may be waiting for it any more
+        unconfirmed, self._unconfirmed = self._unconfirmed, {}
+        for settle in unconfirmed.values():
+            settle(BusError(reason))
 
     def close(self) -> None:
         """Say DISCONNECT as far as the socket takes it, then end it."""
@@ -319,9 +314,9 @@ class MqttConnection:
         _code: ReasonCode,
         _properties: Properties,
     ) -> None:
-        confirmation = self._confirmations.pop(mid, None)
-        if confirmation is not None and not confirmation.done():
-            confirmation.set_result(None)
+        settle = self._unconfirmed.pop(mid, None)
+        if settle is not None:
+            settle(None)
 
     def _received(self, _client: paho.Client, _context: object, message: paho.MQTTMessage) -> None:
         if self._up.done() and not self.lost.done() and not message.retain:

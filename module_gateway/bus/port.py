@@ -6,7 +6,14 @@ Two implementations pass the same contract tests: `mqtt.MqttBus` on a real broke
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Protocol
+
+from module_gateway.protocol.errors import BusError
+
+Settle = Callable[[BusError | None], None]
+"""Called once: None, the bus has confirmed; else why nobody knows whether it arrived."""
 
 
 class BusListener(Protocol):
@@ -39,3 +46,26 @@ class Bus(Protocol):
         Raises:
             BusError: not connected, or the connection broke before the confirmation.
         """
+
+    def send(self, topic: str, payload: bytes, settle: Settle) -> None:
+        """Like `publish` without a task; the caller bounds what is under way.
+
+        `settle` is called later in the event loop's thread, and must not raise.
+
+        Raises:
+            BusError: not connected, or it cannot be carried; `settle` is not called then.
+        """
+
+
+def settle_into(confirmation: asyncio.Future[None]) -> Settle:
+    """For who would rather wait; a cancelled wait disturbs nobody."""
+
+    def settle(error: BusError | None) -> None:
+        if confirmation.done():
+            return
+        if error is None:
+            confirmation.set_result(None)
+        else:
+            confirmation.set_exception(error)
+
+    return settle

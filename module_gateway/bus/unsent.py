@@ -58,8 +58,8 @@ class Unsent:
         if queue.messages >= self._max_messages or queue.size_bytes + len(entry) > self._max_bytes:
             return False
         if not queue.entries:
+            self._queues[receiver] = queue
             self._turns.append(queue)
-        self._queues[receiver] = queue
         queue.entries.append(entry)
         queue.messages += 1
         queue.size_bytes += len(entry)

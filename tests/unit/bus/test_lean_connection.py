@@ -16,6 +16,7 @@ from module_gateway.bus import lean_connection
 from module_gateway.bus.lean_connection import LeanConnection
 from module_gateway.bus.location import BusLocation
 from module_gateway.bus.mqtt_codec import PACKET_ID_MAX, Credentials, Will
+from module_gateway.bus.port import Settle
 from module_gateway.bus.stream import open_socket
 from module_gateway.protocol.errors import BusError
 from tests.brokers import TlsMosquittoBroker
@@ -64,7 +65,7 @@ class Settled:
     def __init__(self) -> None:
         self.outcomes: list[tuple[int, str]] = []
 
-    def of(self, number: int) -> lean_connection.Settle:
+    def of(self, number: int) -> Settle:
         return lambda error: self.outcomes.append((number, str(error or "confirmed")))
 
 

@@ -9,7 +9,7 @@ import pytest
 from module_gateway.bus import batch, metrics
 from module_gateway.bus.link import PRESENCE_TOPIC, STALL_S, Address, Link
 from module_gateway.bus.memory import MemoryBroker
-from module_gateway.bus.port import Bus, BusListener
+from module_gateway.bus.port import Bus, BusListener, Settle
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import BusError, Reason
 from module_gateway.runtime.health import Progress
@@ -75,12 +75,24 @@ class GatedBus:
         await self._bus.run(topics, listener)
 
     async def publish(self, topic: str, payload: bytes) -> None:
+        await self._bus.publish(topic, payload)
+
+    def send(self, topic: str, payload: bytes, settle: Settle) -> None:
         self.published.append((topic, payload))
         self.called.set()
-        await self.gate.wait()
         if self.fails_with and topic != PRESENCE_TOPIC:
             raise self.fails_with.pop(0)
-        await self._bus.publish(topic, payload)
+        if self.gate.is_set():
+            self._bus.send(topic, payload, settle)
+        else:
+            self._held = asyncio.create_task(self._send_later(topic, payload, settle))
+
+    async def _send_later(self, topic: str, payload: bytes, settle: Settle) -> None:
+        await self.gate.wait()
+        try:
+            self._bus.send(topic, payload, settle)
+        except BusError as error:
+            settle(error)
 
     def batches(self) -> list[list[int]]:
         return [

@@ -255,7 +255,7 @@ async def test_losing_it_fails_every_publish_that_waits(tmp_path: Path) -> None:
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
     assert ["gone"] * 3 == [str(outcome) for outcome in outcomes]
     assert all(isinstance(outcome, BusError) for outcome in outcomes)
-    assert {} == connection._confirmations
+    assert {} == connection._unconfirmed
 
 
 async def test_a_socket_that_takes_only_a_part_is_written_on_when_it_is_ready(
