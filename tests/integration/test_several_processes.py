@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
+import sys
 import time
 from random import Random
 
 import pytest
 
 from module_gateway.protocol.errors import Reason
+from module_gateway.protocol.framing import FrameDecoder
+from module_gateway.protocol.identity import PARTITIONS, Device
+from module_gateway.protocol.internal import encode_connect, encode_status
 from module_gateway.runtime.settings import DEFAULT_MODULE_PATHS
+from tests.brokers import free_port
 from tests.chaos.faults import Vandal
 from tests.chaos.footprint import metrics_of
 from tests.chaos.referee import Referee
@@ -26,7 +32,9 @@ from tests.chaos.test_gateway_under_faults import (
 )
 from tests.integration.stack import (
     RECOVERY_LIMIT_S,
+    REPOSITORY,
     Stack,
+    configuration,
     control_plane_api,
     demo_configuration,
     running_stack,
@@ -100,3 +108,42 @@ async def test_R5_takeovers_across_servers_and_handlers_lose_and_double_nothing(
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+
+
+@pytest.mark.timeout(300)
+async def test_a_filled_store_is_not_divided_anew():
+    device = next(
+        found
+        for n in range(1000)
+        if (found := Device.of(1000, 0, f"button_{n}")).identity.partition >= PARTITIONS // 2
+    )
+    settings = configuration(free_port())
+    async with running_stack(settings) as stack:
+        gateway = stack.gateway
+        reader, writer = await asyncio.open_connection(gateway.host, gateway.port)
+        writer.write(encode_connect(device) + encode_status(device, b'{"pressed": true}'))
+        decoder, answers = FrameDecoder(), 0
+        async with asyncio.timeout(60):
+            while answers < 2:
+                decoder.receive(await reader.read(4096))
+                answers += len(list(iter(decoder.next_frame, None)))
+        writer.close()
+        assert await stack.stop() == 0
+
+        handlers = {"module-handler-settings": {"metrics-port": 0, "processes": 2}}
+        file = stack.state_dir.parent / "two.json"
+        file.write_text(json.dumps({**settings, **handlers}))
+        again = await asyncio.create_subprocess_exec(
+            sys.executable, str(REPOSITORY / "run_all.py"),
+            "--config", str(file), "--state-dir", str(stack.state_dir),
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(120):
+                said, _ = await again.communicate()
+        finally:
+            if again.returncode is None:
+                again.kill()
+                await again.wait()
+    assert again.returncode == 78, said.decode()
+    assert f"belong to another handler, {device.identity} for one" in said.decode()

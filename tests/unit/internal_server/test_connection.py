@@ -290,3 +290,18 @@ async def test_a_slowed_offender_counts_as_dead_at_once(monkeypatch):
         here.handler.tell(probe={"instance": offences.BURST + 1})
         (answer,) = await here.handler.hear("probe_answer")
         assert (answer.instance, answer.is_alive) == (offences.BURST + 1, False)
+
+
+async def test_a_flood_of_one_device_takes_turns_with_the_others():
+    flood, rounds = 2000, 20
+    async with site(settings_for_tests(reply_window_ms=20_000)) as here:
+        flooding = await here.connected()
+        good = await here.connected(OTHER)
+        flooding.send(b"".join(encode_status(BUTTON, b"%d" % n) for n in range(flood)))
+        await here.handler.hear("status_request")
+        for _ in range(rounds):
+            assert await good.exchange(b"fine") == b"to fine"
+        taken = sum(request.instance == 1 for request in here.handler.of("status_request"))
+        assert taken < 20 * rounds  # one at a time, not all that it has sent
+        for number in range(flood):
+            assert await flooding.answer() == DeviceCommand(BUTTON, b"to %d" % number)
