@@ -358,3 +358,35 @@ async def test_a_cancelled_publish_does_not_disturb_the_next(broker: Broker) -> 
         await bus.publish(TOPIC, b"surely")
         await ear.until(lambda: b"surely" in ear.payloads)
     assert b"surely" == ear.payloads[-1]
+
+
+async def test_what_is_sent_is_settled_once_by_its_confirmation_or_by_the_outage(
+    broker: Broker,
+) -> None:
+    bus, ear, settled = broker.bus(), Ear(), dict[int, list[BusError | None]]()
+
+    def send(number: int) -> None:
+        def settle(error: BusError | None) -> None:
+            settled.setdefault(number, []).append(error)
+            ear.wake()
+
+        bus.send(TOPIC, b"%d" % number, settle)
+
+    with pytest.raises(BusError):
+        send(0)
+    async with running(bus, TOPIC, ear=ear):
+        for number in range(1, 51):
+            send(number)
+        assert settled == {}, "settled in a later turn"
+        await ear.until(lambda: len(settled) == 50)
+        assert [[None]] * 50 == list(settled.values())
+        await ear.until_received(50)
+        for number in range(51, 101):
+            send(number)
+        await broker.kill()
+        await ear.until(lambda: len(settled) == 100 and "down" in ear.events)
+        with pytest.raises(BusError):
+            send(101)
+    assert {1} == {len(outcomes) for outcomes in settled.values()}
+    assert list(range(1, 101)) == sorted(settled)
+    assert [b"%d" % number for number in range(1, 51)] == ear.payloads[:50]
