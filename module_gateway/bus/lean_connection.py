@@ -37,6 +37,9 @@ QOS: Final = 1
 MAX_UNWRITTEN_BYTES: Final = 64 * 1024 * 1024
 """A broker that lets so much wait does not read, and is lost."""
 
+EARLY_BYTES: Final = 2_000
+"""A packet of this size leaves at once: its receivers have work while our turn goes on."""
+
 _SUBSCRIBE_ID: Final = 1
 """The first packet of the connection that has an id."""
 
@@ -316,10 +319,12 @@ class LeanConnection(asyncio.Protocol):
     # What leaves
 
     def _write(self, packet: bytes) -> None:
-        """With whatever else this turn of the loop produces."""
+        """With whatever else this turn of the loop produces, unless it is large."""
         if not self._outgoing:
             self._loop.call_soon(self._flush)
         self._outgoing.append(packet)
+        if len(packet) >= EARLY_BYTES:
+            self._flush()
 
     def _flush(self) -> None:
         if self._outgoing and self._transport is not None and not self.lost.done():

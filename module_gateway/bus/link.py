@@ -3,9 +3,9 @@
 It batches what it is asked to send, announces its process, watches who else is there, and tells
 its listener. It remembers nothing across an outage: recovery is end to end (contract, design 3).
 
-What one turn of the event loop enqueued leaves at its end, one batch at a time over all receivers,
-in turns. While a batch waits for its confirmation the next ones grow: an idle process has batches
-of one, a busy one large ones.
+What one turn of the event loop enqueued leaves at its end, or as soon as it is much, over all
+receivers in turns. Only so many batches wait for their confirmation; beyond them the next ones
+grow: an idle process has batches of one, a busy one large ones.
 """
 
 from __future__ import annotations
@@ -45,8 +45,13 @@ STALL_S: Final = 30.0
 """A broker that is gone is noticed after at most 10 s (keepalive), and then nothing waits: who is
 still publishing after so long hangs, and with him the heartbeats of his process."""
 
-MAX_UNDER_WAY: Final = 1
+MAX_UNDER_WAY: Final = 16
 """Batches that wait for their confirmation; meanwhile the next ones grow."""
+
+EARLY_MESSAGES: Final = 25
+"""So many leave before their turn of the loop has ended. In one batch the requests of a hundred
+devices keep one process at a time busy, in four of them server, handler and broker together
+(100 devices, unchanged: 26,000 -> 33,000 round trips per second; 500: 28,000 -> 36,000)."""
 
 _log: Final = get_logger(__name__)
 
@@ -114,6 +119,8 @@ class Link:
             self.address, settings.batch_bytes, settings.unsent_messages, settings.unsent_bytes
         )
         self._under_way = 0
+        self._fresh = 0
+        """Messages enqueued since something was sent last."""
         self._is_flush_due = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -128,7 +135,7 @@ class Link:
         return self._table.peers()
 
     def send(self, receiver: Address, message: bus_pb2.Message) -> bool:
-        """Enqueue; what one turn of the loop enqueues for a receiver leaves as one batch.
+        """Enqueue; what one turn of the loop enqueues for a receiver leaves as one batch, or few.
 
         The message is read now and may be reused afterwards. Messages to one receiver arrive in
         order; after a loss the link does not repeat, the receiver sees a gap.
@@ -143,6 +150,9 @@ class Link:
             metrics.DROPPED.labels(Reason.QUEUE_FULL).inc()
             return False
         self._wake()
+        self._fresh += 1
+        if self._fresh >= EARLY_MESSAGES:
+            self._flush()
         return True
 
     def unsent(self, receiver: Address) -> tuple[int, int]:
@@ -258,11 +268,15 @@ class Link:
         self._sending.wait()
         if not self._is_flush_due:
             self._is_flush_due = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._is_flush_due = False
+        self._flush()
 
     def _flush(self) -> None:
         """Send as much as may be under way."""
-        self._is_flush_due = False
+        self._fresh = 0
         while self._is_up and self._under_way < MAX_UNDER_WAY:
             if self._announcement_due:
                 self._announcement_due = False

@@ -7,7 +7,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import pytest
 
 from module_gateway.bus import batch, metrics
-from module_gateway.bus.link import PRESENCE_TOPIC, STALL_S, Address, Link
+from module_gateway.bus.link import (
+    EARLY_MESSAGES,
+    MAX_UNDER_WAY,
+    PRESENCE_TOPIC,
+    STALL_S,
+    Address,
+    Link,
+)
 from module_gateway.bus.memory import MemoryBroker
 from module_gateway.bus.port import Bus, BusListener, Settle
 from module_gateway.protocol import bus_pb2
@@ -168,17 +175,26 @@ async def test_an_idle_link_sends_a_batch_of_one_at_once(pair: Pair) -> None:
     assert [[0], [1], [2]] == pair.bus.batches()
 
 
-async def test_while_a_batch_is_under_way_the_next_one_grows(pair: Pair) -> None:
+async def test_when_enough_is_under_way_the_next_batch_grows(pair: Pair) -> None:
     pair.bus.gate.clear()
-    pair.bus.called.clear()
-    pair.server.send(pair.to, status(0))
-    await pair.bus.called.wait()
-    for instance in range(1, 50):
+    for instance in range(MAX_UNDER_WAY + 50):
         pair.server.send(pair.to, status(instance))
-        await asyncio.sleep(0)  # a turn each: they must not leave one by one
+        await asyncio.sleep(0)  # a turn each: beyond the bound they must not leave one by one
     pair.bus.gate.set()
     await pair.server.drain()
-    assert [[0], list(range(1, 50))] == pair.bus.batches()
+    alone = [[instance] for instance in range(MAX_UNDER_WAY)]
+    together = list(range(MAX_UNDER_WAY, MAX_UNDER_WAY + 50))
+    assert [*alone, together] == pair.bus.batches()
+
+
+async def test_much_of_one_turn_leaves_before_the_turn_has_ended(pair: Pair) -> None:
+    for instance in range(2 * EARLY_MESSAGES + 3):
+        pair.server.send(pair.to, status(instance))
+    early = [list(range(EARLY_MESSAGES)), list(range(EARLY_MESSAGES, 2 * EARLY_MESSAGES))]
+    assert early == pair.bus.batches()
+    await pair.server.drain()
+    rest = list(range(2 * EARLY_MESSAGES, 2 * EARLY_MESSAGES + 3))
+    assert [*early, rest] == pair.bus.batches()
 
 
 async def test_thousands_of_messages_arrive_in_order_in_bounded_batches(pair: Pair) -> None:
@@ -188,7 +204,7 @@ async def test_thousands_of_messages_arrive_in_order_in_bounded_batches(pair: Pa
     assert list(range(10_000)) == pair.handler_ear.instances
     sizes = [len(payload) for _, payload in pair.bus.published]
     assert max(sizes) <= QUIET.batch_bytes
-    assert len(sizes) < 20
+    assert len(sizes) < MAX_UNDER_WAY + 20
 
 
 async def test_a_message_larger_than_a_batch_travels_alone_in_its_place(pair: Pair) -> None:
