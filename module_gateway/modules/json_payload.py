@@ -10,10 +10,16 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Final, NoReturn, TypeGuard
 
+import msgspec
+
 from module_gateway.protocol.errors import ModuleError
 
 MAX_DEPTH: Final = 32
 """Levels of nesting. The deepest known payload has five (a mission command's positions)."""
+
+_decode: Final = msgspec.json.Decoder().decode
+_DENSE: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_SPACED: Final = json.JSONEncoder(allow_nan=False, separators=(", ", ": "))
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -24,13 +30,27 @@ def read(payload: bytes) -> Json:
     Refused with `ModuleError`: other encodings, NaN and infinities, numbers of thousands of
     digits, more than MAX_DEPTH levels, no value at all (so also `b""`).
     """
+    value: Json
+    try:
+        value = _decode(payload)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        value = _read_exactly(payload)
+    # Every level costs an opening bracket, so few brackets prove that it is flat enough.
+    if payload.count(b"[") + payload.count(b"{") > MAX_DEPTH and _is_too_deep(value):
+        raise ModuleError(f"JSON nested deeper than {MAX_DEPTH} levels")
+    return value
+
+
+def _read_exactly(payload: bytes) -> Json:
+    """The verdict on what msgspec refuses.
+
+    It is twenty times faster and takes nothing that is refused here, but not all that is taken:
+    no number beyond a float's range, no half of a surrogate pair.
+    """
     try:
         value: Json = json.loads(payload.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as problem:
         raise ModuleError(f"not JSON: {type(problem).__name__}") from problem
-    # Every level costs an opening bracket, so few brackets prove that it is flat enough.
-    if payload.count(b"[") + payload.count(b"{") > MAX_DEPTH and _is_too_deep(value):
-        raise ModuleError(f"JSON nested deeper than {MAX_DEPTH} levels")
     return value
 
 
@@ -44,17 +64,17 @@ def read_object(payload: bytes) -> dict[str, Json]:
 
 def write(value: object) -> bytes:
     """JSON text in ASCII without spaces, as the native modules write it."""
-    return _write(value, (",", ":"))
+    return _write(value, _DENSE)
 
 
 def write_spaced(value: object) -> bytes:
     """JSON text in ASCII with a space after `,` and `:`, as the Python modules write it."""
-    return _write(value, (", ", ": "))
+    return _write(value, _SPACED)
 
 
-def _write(value: object, separators: tuple[str, str]) -> bytes:
+def _write(value: object, encoder: json.JSONEncoder) -> bytes:
     try:
-        return json.dumps(value, allow_nan=False, separators=separators).encode("ascii")
+        return encoder.encode(value).encode("ascii")
     except (ValueError, TypeError, RecursionError) as problem:
         raise ModuleError(f"not expressible in JSON: {type(problem).__name__}") from problem
 
