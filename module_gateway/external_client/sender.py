@@ -253,7 +253,8 @@ class StatusSender:
         return self._stalled_at is not None and now >= self._stalled_at
 
     def _landed(self, flight: Flight) -> None:
-        self._joining.discard(flight.identity)
+        if flight.state == DeviceState.CONNECTING:  # not what was sent before it joined
+            self._joining.discard(flight.identity)
         if flight.is_probe:
             self._probes -= 1
 

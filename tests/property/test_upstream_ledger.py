@@ -7,13 +7,19 @@ endpoint; hypothesis interleaves deliveries, losses, refusals, silences and ends
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import defaultdict, deque
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from module_gateway.protocol import bus_pb2
-from module_gateway.protocol.external import DeviceState, Status
+from module_gateway.protocol.external import (
+    ClientMessage,
+    DeviceState,
+    ServerMessage,
+    Status,
+    StatusResponse,
+)
 from module_gateway.protocol.identity import Device, Identity
 from tests.unit.external_client.world import ControlPlane, Handler, World, device
 
@@ -31,6 +37,8 @@ _STEP = st.one_of(
     st.tuples(st.just("broker"), st.booleans()),
     st.tuples(st.just("deaf"), st.booleans()),
     st.tuples(st.just("acks"), st.booleans()),
+    st.tuples(st.just("far"), st.booleans()),
+    st.tuples(st.just("hear"), st.integers(1, 4)),
     st.tuples(st.just("unknown"), st.sampled_from((*ROLES, ""))),
     st.tuples(st.just("command"), st.sampled_from(ROLES)),
     st.tuples(st.just("verdicts"), st.booleans()),
@@ -39,6 +47,19 @@ _STEP = st.one_of(
     st.tuples(st.just("restart"), st.none()),
     st.tuples(st.just("compact"), st.sampled_from(ROLES)),
 )
+
+
+_COMES_BACK: list[tuple] = [
+    ("status", "a"),
+    ("status", "b"),
+    ("advance", 1.5),
+    ("far", True),
+    ("leave", "a"),
+    ("status", "a"),
+    ("hear", 1),
+    ("status", "a"),
+]
+"""Its DISCONNECT is acknowledged while its next CONNECTING is still under way."""
 
 
 class CompactingHandler(Handler):
@@ -85,6 +106,45 @@ class CompactingHandler(Handler):
         ]
 
 
+class FarControlPlane(ControlPlane):
+    """Its answers may be long under way: each is heard when a step says so.
+
+    A device that joins waits for the answer to its CONNECTING before it says anything else.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_far = False
+        self.under_way: deque[ServerMessage | None] = deque()
+        self.joining: dict[tuple[str, int], Identity] = {}
+
+    def receive(self, message: ClientMessage) -> list[ServerMessage | None]:
+        if isinstance(message, Status) and message.device.identity in self.joining.values():
+            self.violations.append(f"counter {message.counter} before its device has joined")
+        answers = super().receive(message)
+        if not self.is_far:
+            return answers
+        if isinstance(message, Status) and message.state == DeviceState.CONNECTING:
+            for each in answers:
+                if isinstance(each, StatusResponse):
+                    self.joining[each.session_id, each.counter] = message.device.identity
+        self.under_way.extend(answers)
+        return []
+
+    def hear(self, how_many: int) -> list[ServerMessage | None]:
+        """What arrives now of what is under way."""
+        heard = [self.under_way.popleft() for _ in range(min(how_many, len(self.under_way)))]
+        for each in heard:
+            if isinstance(each, StatusResponse):
+                self.joining.pop((each.session_id, each.counter), None)
+        return heard
+
+    def drop(self) -> list[ServerMessage | None]:
+        self.under_way.clear()
+        self.joining.clear()
+        return super().drop()
+
+
 def counted(statuses: list[Status]) -> dict[str, list[bytes]]:
     """What the control plane has counted, per role and in order."""
     result: dict[str, list[bytes]] = defaultdict(list)
@@ -104,7 +164,7 @@ def counted(statuses: list[Status]) -> dict[str, list[bytes]]:
 class Run:
     """One interleaving."""
 
-    def __init__(self, peer: ControlPlane) -> None:
+    def __init__(self, peer: FarControlPlane) -> None:
         self.peer = peer
         self.handler = CompactingHandler()
         self.world = World(self.handler, peer=peer, starts=False)
@@ -137,6 +197,12 @@ class Run:
                 peer.acknowledges = lambda _: does
                 if does and self.is_broker_up:
                     world.hear(*peer.drop())  # what it did not acknowledge has ended its session
+            case "far", bool(is_far):
+                peer.is_far = is_far
+                if not is_far:
+                    world.hear(*peer.hear(len(peer.under_way)))
+            case "hear", int(how_many):
+                world.hear(*peer.hear(how_many))
             case "unknown", str(role):
                 peer.knows = lambda identity: identity.role != role
             case "command", str(role) if peer.phase == "running" and self.is_broker_up:
@@ -162,6 +228,7 @@ class Run:
 
     def finish(self) -> None:
         """Everything works again, and there is time."""
+        self.do("far", False)
         self.peer.is_deaf = False
         self.peer.acknowledges = lambda _: True
         self.peer.knows = lambda _: True
@@ -183,7 +250,7 @@ class Run:
 @settings(max_examples=150, deadline=None)
 @given(st.lists(_STEP, max_size=60), st.booleans())
 def test_every_entry_is_counted_exactly_once(steps: list[tuple], loses_acks: bool) -> None:
-    peer = ControlPlane()
+    peer = FarControlPlane()
     peer.applied = {}
     run = Run(peer)
     for what, argument in steps:
@@ -200,7 +267,7 @@ def test_every_entry_is_counted_exactly_once(steps: list[tuple], loses_acks: boo
 @given(st.lists(_STEP, max_size=60))
 def test_a_plain_peer_gets_every_entry_in_order(steps: list[tuple]) -> None:
     """Without the extension a repeat is possible after an ambiguous end, a loss is not."""
-    peer = ControlPlane()
+    peer = FarControlPlane()
     run = Run(peer)
     for what, argument in steps:
         run.do(what, argument)
@@ -215,9 +282,10 @@ def test_a_plain_peer_gets_every_entry_in_order(steps: list[tuple]) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(_STEP, max_size=60))
+@example(_COMES_BACK)
 def test_the_state_table_is_never_violated(steps: list[tuple]) -> None:
     """4.7 holds at every moment, also for what the peer does not acknowledge."""
-    peer = ControlPlane()
+    peer = FarControlPlane()
     run = Run(peer)
     for what, argument in steps:
         run.do(what, argument)

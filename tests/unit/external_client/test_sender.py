@@ -26,6 +26,12 @@ def add(sender: StatusSender, backlog: Backlog, sequence: int, role: str = "a") 
     sender.offer(device(role).identity)
 
 
+def shape(sent: list[Status]) -> list[tuple[DeviceState, int, bytes | None]]:
+    return [
+        (each.state, each.position.sequence if each.position else 0, each.error) for each in sent
+    ]
+
+
 def test_guest_without_a_fold_says_its_current_status() -> None:
     sender, _ = make()
     counter, publish = sender.connect_guest(Guest(A, b"now"))
@@ -95,6 +101,27 @@ def test_invited_device_is_announced_with_its_fold() -> None:
     assert (DeviceState.CONNECTING, b"f", b"[f]") == (status.state, status.status, status.error)
     sender.acknowledge(1)
     assert [1] == [each.position.sequence for each in backlog.acknowledgements]
+
+
+def test_R8_only_the_acknowledgement_of_its_connecting_lets_a_device_that_joins_go_on() -> None:
+    """It had left just before: that DISCONNECT is acknowledged while the fold is under way."""
+    sender, backlog = make()
+    sender.connect_guest(Guest(A, b"1"))
+    backlog.put_first(sender.farewell(A.identity))
+    backlog.receive(Entry(A, b"3", 3, 11, error=b"[2][3]", first_sequence=2), is_live=True)
+    sender.offer(A.identity)
+    sender.pump(0.0)
+    sender.invite(Entry(A, b"3"), is_probe=False)
+    joining = statuses(sender.pump(0.0))
+    assert [(DeviceState.CONNECTING, 3, b"[2][3]")] == shape(joining)
+    backlog.receive(Entry(A, b"4", 4, 11, ends_registration=True), is_live=True)
+    add(sender, backlog, 5)
+    sender.acknowledge(2)
+    assert [] == sender.pump(0.0)
+    sender.acknowledge(3)
+    assert [(DeviceState.DISCONNECT, 4, None), (DeviceState.CONNECTING, 5, None)] == shape(
+        statuses(sender.pump(0.0))
+    )
 
 
 def test_probes_do_not_use_the_window() -> None:
