@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from module_gateway.bus.link import Address, Link
@@ -122,6 +124,7 @@ class ModuleHandler:
         self._has_read_failed = False
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = math.inf
         self._late_for: float | None = None
         self._stop = asyncio.Event()
         self.started = asyncio.Event()
@@ -144,6 +147,8 @@ class ModuleHandler:
             ConfigError: the store holds devices of partitions that this handler does not own.
         """
         self._core, _ = await self._load()
+        for name in self._core.sizes():  # asked when somebody looks, not once per turn
+            metrics.SIZES.labels(name).set_function(partial(self._size, name))
         self._health_changed("store", True, "")
         self.link = Link(
             self._bus,
@@ -297,8 +302,9 @@ class ModuleHandler:
             _log.log(NOTE_LEVELS.get(note.event, logging.INFO), note.event, **fields)
         metrics.APPLIED.inc(turn.applied)
         metrics.PUBLISHED.inc(turn.publications)
-        for name, size in self._core.sizes().items():
-            metrics.SIZES.labels(name).set(size)
+
+    def _size(self, name: str) -> float:
+        return self._core.sizes()[name]
 
     async def _reload(self, failed: Turn) -> bool:
         """Forget everything that was decided since the last commit, as soon as that is of use.
@@ -354,12 +360,17 @@ class ModuleHandler:
     def _arm_timer(self) -> None:
         """Wake up when the core has something to do without being told anything."""
         due = self._core.next_due()
+        if due is None or due >= self._timer_due:
+            return  # a timer that comes too early finds nothing to do, and is armed anew
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        if due is not None:
-            delay_s = max(0.0, due - self._clock())
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake.set)
+        delay_s = max(0.0, due - self._clock())
+        self._timer_due = due
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._timer_ended)
+
+    def _timer_ended(self) -> None:
+        self._timer_due = math.inf
+        self._wake.set()
 
     @property
     def _running_link(self) -> Link:
