@@ -27,9 +27,10 @@ from module_gateway.control_plane.events import (
     StopWanted,
 )
 from module_gateway.control_plane.feed import Feed
+from module_gateway.control_plane.memory_store import MemoryStore
 from module_gateway.control_plane.records import CommandRecord, VehicleName
 from module_gateway.control_plane.session import Limits
-from module_gateway.control_plane.store import MemoryStore, Store, StoreLimits
+from module_gateway.control_plane.store import Store, StoreLimits
 from module_gateway.control_plane.vehicle import Vehicle
 from module_gateway.control_plane.views import news_of
 from module_gateway.modules.containment import ContainedModule

@@ -7,6 +7,7 @@ import pytest
 
 from module_gateway.control_plane import metrics
 from module_gateway.control_plane.events import CommandState, SessionStarted
+from module_gateway.control_plane.memory_store import MemoryStore
 from module_gateway.control_plane.records import VehicleName
 from module_gateway.control_plane.server import (
     MESSAGE_BYTES,
@@ -16,7 +17,7 @@ from module_gateway.control_plane.server import (
     session_limits,
     store_limits,
 )
-from module_gateway.control_plane.store import MemoryStore, StoreFullError, StoreLimits
+from module_gateway.control_plane.store import StoreFullError, StoreLimits
 from module_gateway.modules.car_accessory import CarAccessoryModule
 from module_gateway.modules.containment import ContainedModule
 from module_gateway.protocol.errors import Reason

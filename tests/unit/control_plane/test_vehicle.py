@@ -7,9 +7,10 @@ import pytest
 
 from module_gateway.control_plane import vehicle as vehicle_module
 from module_gateway.control_plane.events import CommandWanted, StatusApplied, StopWanted
+from module_gateway.control_plane.memory_store import MemoryStore
 from module_gateway.control_plane.records import VehicleName
 from module_gateway.control_plane.session import Limits
-from module_gateway.control_plane.store import MemoryStore, StoreLimits
+from module_gateway.control_plane.store import StoreLimits
 from module_gateway.control_plane.vehicle import Vehicle
 from module_gateway.protocol.errors import BusError, StoreError
 from module_gateway.protocol.external import (
