@@ -156,5 +156,15 @@ class MemoryStore:
         chosen = [each for each in found if before is None or each.number < before]
         return chosen[:limit]
 
+    async def sweep(self, before_unix_ms: int) -> None:
+        """See `Store`."""
+        for (name, identity), history in self._histories.items():
+            record = self._fleet.device(name, identity)
+            shown = {record.last_status, record.last_error} if record is not None else set()
+            for status in [*history.statuses]:
+                if status.received_unix_ms < before_unix_ms and status not in shown:
+                    history.statuses.remove(status)
+                    self._charge(history, -status.size_bytes)
+
     async def close(self) -> None:
         """See `Store`."""

@@ -44,9 +44,6 @@ from module_gateway.runtime.tasks import start_task
 
 _T = TypeVar("_T")
 
-SWEEP_S: Final = 60.0
-"""Between two looks for statuses that are too old."""
-
 
 @dataclass(slots=True)
 class _Open:
@@ -79,7 +76,6 @@ class SqlStore:
         self._owner: Owner | None = None
         self._batches: list[tuple[Batch, asyncio.Future[None]]] = []
         self._flushing: asyncio.Task[None] | None = None
-        self._swept_at = 0.0
 
     # ---- writing ------------------------------------------------------------------------------
 
@@ -144,7 +140,7 @@ class SqlStore:
             it.writer.write(connection, [batch for batch, _ in waiting])
 
     async def sweep(self, before_unix_ms: int) -> None:
-        """Forget statuses received earlier, but each device's last ones."""
+        """See `Store`."""
         it = await self._opened()
         for device_ids in it.writer.slices():
             await self._in(self._writing, partial(self._sweep, device_ids, before_unix_ms))

@@ -108,5 +108,8 @@ class Store(Protocol):
     ) -> list[SessionRecord]:
         """The newest sessions of a vehicle with a number below `before`, newest first."""
 
+    async def sweep(self, before_unix_ms: int) -> None:
+        """Forget statuses received earlier, but those that are shown as a device's last ones."""
+
     async def close(self) -> None:
         """Finish what is under way. Nothing may be asked afterwards."""

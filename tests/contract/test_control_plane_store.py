@@ -340,10 +340,60 @@ async def test_a_reader_that_pages_by_time_misses_no_replayed_status(opened: Ope
 
 
 async def test_R18_every_order_of_replay_and_live_gives_one_history(opened: Opener) -> None:
+    store = await opened(vehicles=200)
     for order in permutations(range(1, 7)):
         if [number for number in order if number > 3] != [4, 5, 6]:
             continue  # live statuses come in order
-        store = await opened()
+        name = VehicleName("acme", "".join(map(str, order)))
+        await store.open_vehicle(name, 1)
         changes = [sent(b"%d" % number, number, is_replayed=number <= 3) for number in order]
-        await store.commit(VAN, changes, 5)
-        assert await history_of(store) == [b"1", b"2", b"3", b"4", b"5", b"6"], order
+        await store.commit(name, changes, 5)
+        found = await store.history(name, BUTTON.identity, None, 99)
+        assert [record.status for record in found] == [b"1", b"2", b"3", b"4", b"5", b"6"], order
+
+
+async def test_a_long_replay_into_a_gap_keeps_its_order(opened: Opener) -> None:
+    store = await opened(history_statuses=2_000)
+    await store.commit(VAN, [sent(b"0", 1), sent(b"live", 5_000, live_from=5_000)], 5)
+    for start in range(2, 1_000, 100):
+        changes = [
+            sent(b"%d" % number, number, is_replayed=True) for number in range(start, start + 100)
+        ]
+        await store.commit(VAN, changes, 6)
+    found = await store.history(VAN, BUTTON.identity, None, 2_000)
+    expected = [b"0", *(b"%d" % number for number in range(2, 1_002)), b"live"]
+    assert [record.status for record in found] == expected
+
+
+async def test_sessions_are_listed_newest_first_with_what_they_carried(opened: Opener) -> None:
+    store = await opened()
+    await store.commit(VAN, [SessionStarted("one", (BUTTON,)), SessionReady("one")], 10)
+    await store.commit(VAN, [SessionEnded("one", Reason.SESSION_TIMEOUT)], 20)
+    changes = [
+        SessionStarted(SESSION, (BUTTON, LAMP)),
+        sent(b"1", 1, error=b"fold"),
+        sent(b"2", 2, is_replayed=True),
+    ]
+    await store.commit(VAN, changes, 30)
+    [second, first] = await store.sessions(VAN, None, 9)
+    assert (second.number, second.session_id, second.devices, second.ended_unix_ms) == (
+        2, SESSION, 2, None,
+    )  # fmt: skip
+    assert (second.statuses, second.folds, second.replayed) == (2, 1, 1)
+    assert (first.ready_unix_ms, first.ended_unix_ms, first.end_reason) == (
+        10, 20, "session_timeout",
+    )  # fmt: skip
+    assert await store.sessions(VAN, 2, 9) == [first]
+    assert await store.sessions(VehicleName("no", "body"), None, 9) == []
+
+
+async def test_commands_are_listed_newest_first_and_open_ones_oldest_first(opened: Opener) -> None:
+    store = await opened()
+    for command_id, device in (("c1", BUTTON), ("c2", LAMP), ("c3", BUTTON)):
+        await store.add_command(command(command_id, device))
+    await store.commit(VAN, [CommandFinished("c1", CommandState.EXPIRED), CommandSent("c3", 1)], 2)
+    listed = await store.commands(VAN, None, 2)
+    assert [record.command_id for record in listed] == ["c3", "c2"]
+    of_button = await store.commands(VAN, BUTTON.identity, 9)
+    assert [record.command_id for record in of_button] == ["c3", "c1"]
+    assert [record.command_id for record in await store.open_commands(VAN)] == ["c2", "c3"]
