@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What `make setup` needs of the machine: a Python with venv, and Mosquitto if it can be had.
-# `browser` is for the build machine: the tests of the report and of pages open them in Chromium.
-# Usage: tools/prepare.sh venv FOLDER | mosquitto | browser
+# `browser` and `postgresql` are for the build machine: tests open pages in Chromium, and keep the
+# control plane's history in a real PostgreSQL.
+# Usage: tools/prepare.sh venv FOLDER | mosquitto | browser | postgresql
 set -euo pipefail
 
 say() { printf '%s\n' "$*" >&2; }
@@ -68,12 +69,21 @@ find_browser() {
     say "open pages in a browser are skipped. As root: apt install chromium chromium-driver"
 }
 
+find_postgresql() {
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && return
+    command -v initdb >/dev/null && return
+    apt_install postgresql && return
+    say "PostgreSQL is not installed and cannot be installed from here: the tests of the control"
+    say "plane's second database are skipped. As root: apt install postgresql"
+}
+
 case "${1:-}" in
     venv) make_venv "$2" ;;
     mosquitto) find_mosquitto ;;
     browser) find_browser ;;
+    postgresql) find_postgresql ;;
     *)
-        say "usage: $0 venv FOLDER | mosquitto | browser"
+        say "usage: $0 venv FOLDER | mosquitto | browser | postgresql"
         exit 2
         ;;
 esac
