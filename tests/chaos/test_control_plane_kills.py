@@ -19,7 +19,7 @@ DEVICES = 20
 
 @pytest.mark.timeout(300)
 async def test_what_a_killed_control_plane_acknowledged_is_in_its_history() -> None:
-    """A gateway forgets what is acknowledged: what the control plane lost would be lost for good."""
+    """A gateway forgets what was acknowledged: what is lost here would be lost for good."""
     given = os.environ.get("MODULE_GATEWAY_CHAOS_SEED")
     seed = int(given) if given else SystemRandom().randrange(10**6)
     print(f"MODULE_GATEWAY_CHAOS_SEED={seed}")  # noqa: T201  # pytest shows it when the test fails
