@@ -1,10 +1,11 @@
-"""Round trips per second over the bus, against a bare socket on the same machine.
+"""Round trips over the bus, with each MQTT adapter, against a bare socket on the same machine.
 
-Two processes talk: over a `Link` on a private Mosquitto (Unix socket), and over a plain asyncio
-Unix socket with length-prefixed frames. Both are measured in turns in the same run, because only
-their ratio means something on a machine that does other things as well.
+Two processes talk: over a `Link` on a private Mosquitto (Unix socket), once per adapter, and over
+a plain asyncio Unix socket with length-prefixed frames. All are measured in turns in the same
+run, because only their ratios mean something on a machine that does other things as well; the
+CPU time is of both processes and the broker together, and the steadiest figure.
 
-    .venv/bin/python -m benchmarks.bus_roundtrip [--rounds 3] [--seconds 2] [--json]
+    .venv/bin/python -m benchmarks.bus_roundtrip [--rounds 3] [--seconds 1] [--json]
 
 "deep 1" has one status under way (latency), "deep 1000" has a thousand (throughput).
 """
@@ -15,29 +16,42 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, get_args
 
 import structlog
 import uvloop
 
 from module_gateway.bus.link import Address, Link
 from module_gateway.bus.location import BusLocation
-from module_gateway.bus.mqtt import MqttBus
+from module_gateway.bus.mqtt import Adapter, MqttBus
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.framing import FrameDecoder, encode_frame
 from module_gateway.runtime.settings import BusSettings
 from tests.brokers import MosquittoBroker
 
 PAYLOAD = bytes(150)
-DEPTHS = (1, 1000)
+DEPTHS = (1, 10, 100, 1000)
+ADAPTERS: tuple[Adapter, ...] = get_args(Adapter)
 SETTINGS = BusSettings(heartbeat_ms=500, silence_ms=60_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One measurement. The times of single trips are of depth 1 only."""
+
+    per_s: float
+    p50_us: float
+    p99_us: float
+    cpu_us: float
 
 
 class RoundTrips:
@@ -46,18 +60,36 @@ class RoundTrips:
     def __init__(self) -> None:
         self.done = 0
         self.is_over = True
+        self.took_s: list[float] = []
+        self._asked_at = 0.0
 
-    async def measure(self, transport: Transport, depth: int, seconds: float) -> float:
-        """Round trips per second."""
-        self.done, self.is_over = 0, False
-        started = time.perf_counter()
+    def asked(self) -> None:
+        self._asked_at = time.perf_counter()
+
+    def answered(self, count: int) -> None:
+        self.done += count
+        self.took_s.append(time.perf_counter() - self._asked_at)
+
+    async def measure(
+        self, transport: Transport, depth: int, seconds: float, pids: Sequence[int]
+    ) -> Cell:
+        """Trips per second, and the CPU time of `pids` for each."""
+        self.done, self.is_over, self.took_s = 0, False, []
+        cpu_us, started = cpu_us_of(pids), time.perf_counter()
         for _ in range(depth):
             transport.request()
         await asyncio.sleep(seconds)
         self.is_over = True
-        rate = self.done / (time.perf_counter() - started)
+        took_s, cpu_us, done = time.perf_counter() - started, cpu_us_of(pids) - cpu_us, self.done
         await asyncio.sleep(0.2)  # what is under way comes back and is not counted
-        return rate
+        percentiles = statistics.quantiles(self.took_s, n=100)
+        return Cell(done / took_s, percentiles[49] * 1e6, percentiles[98] * 1e6, cpu_us / done)
+
+
+def cpu_us_of(pids: Sequence[int]) -> float:
+    """What the main threads of these processes have used; nothing here has others that work."""
+    schedules = (Path(f"/proc/{pid}/schedstat").read_text() for pid in pids)
+    return sum(int(schedule.split()[0]) for schedule in schedules) / 1000
 
 
 class Transport(Protocol):
@@ -91,11 +123,12 @@ class FrameClient(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._decoder.receive(data)
         while self._decoder.next_frame() is not None:
-            self._trips.done += 1
+            self._trips.answered(1)
             if not self._trips.is_over:
                 self.request()
 
     def request(self) -> None:
+        self._trips.asked()
         self._transport.write(encode_frame(PAYLOAD))  # type: ignore[attr-defined]  # a stream
 
 
@@ -142,13 +175,14 @@ class AskingListener(EchoListener):
         sender: Address,  # noqa: ARG002
         messages: Sequence[bus_pb2.Message],
     ) -> None:
-        self._trips.done += len(messages)
+        self._trips.answered(len(messages))
         if not self._trips.is_over:
             for _ in messages:
                 self.request()
 
     def request(self) -> None:
         assert self.peer is not None
+        self._trips.asked()
         self._sequence += 1
         message = bus_pb2.Message()
         message.status_request.sequence = self._sequence
@@ -156,80 +190,125 @@ class AskingListener(EchoListener):
         self.link.send(self.peer, message)
 
 
-async def echo(folder: Path) -> None:
+async def echo(folder: Path, adapter: Adapter) -> None:
     """The other process: echo frames and statuses until it is killed."""
     loop = asyncio.get_running_loop()
     listener = EchoListener()
-    bus = MqttBus(BusLocation(folder / "bus.sock"), "echo")
+    bus = MqttBus(BusLocation(folder / "bus.sock"), "echo", adapter=adapter)
     listener.link = Link(bus, bus_pb2.MODULE_HANDLER, SETTINGS, listener)
     await loop.create_unix_server(FrameEcho, str(folder / "echo.sock"))
     await listener.link.run()
 
 
 @asynccontextmanager
-async def other_process(folder: Path) -> AsyncIterator[None]:
+async def other_process(folder: Path, adapter: Adapter) -> AsyncIterator[int]:
+    """Yields its process id."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.bus_roundtrip", "--echo-in", str(folder)
+        sys.executable, "-m", "benchmarks.bus_roundtrip", "--echo-in", str(folder), adapter
     )
     try:
-        yield
+        yield process.pid
     finally:
         process.kill()
         await process.wait()
 
 
-async def compare(folder: Path, rounds: int, seconds: float) -> dict[str, dict[str, float]]:
+@asynccontextmanager
+async def asking(folder: Path, adapter: Adapter, trips: RoundTrips) -> AsyncIterator[Transport]:
+    """A link that has found the other process."""
+    listener = AskingListener(trips)
+    bus = MqttBus(BusLocation(folder / "bus.sock"), "ask", adapter=adapter)
+    listener.link = Link(bus, bus_pb2.INTERNAL_SERVER, SETTINGS, listener)
+    running = asyncio.create_task(listener.link.run())
+    try:
+        await asyncio.wait_for(listener.has_peer.wait(), 20)
+        yield listener
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+Results = dict[str, dict[str, Cell]]
+"""By depth, then by way."""
+
+
+async def benchmark(rounds: int, seconds: float) -> Results:
     trips = RoundTrips()
-    asking = AskingListener(trips)
-    asking.link = Link(
-        MqttBus(BusLocation(folder / "bus.sock"), "ask"), bus_pb2.INTERNAL_SERVER, SETTINGS, asking
-    )
-    running = asyncio.create_task(asking.link.run())
-    await asyncio.wait_for(asking.has_peer.wait(), 20)
-    _, frames = await asyncio.get_running_loop().create_unix_connection(
-        lambda: FrameClient(trips), str(folder / "echo.sock")
-    )
-    results = {}
-    for depth in DEPTHS:
-        link_rates, socket_rates = [], []
-        for _ in range(rounds):
-            socket_rates.append(await trips.measure(frames, depth, seconds))
-            link_rates.append(await trips.measure(asking, depth, seconds))
-        link, bare = statistics.median(link_rates), statistics.median(socket_rates)
-        results[f"deep {depth}"] = {
-            "link_per_s": round(link),
-            "socket_per_s": round(bare),
-            "ratio": round(link / bare, 4),
+    ways: dict[str, tuple[Transport, tuple[int, ...]]] = {}
+    async with AsyncExitStack() as stack:
+        for adapter in ADAPTERS:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            broker = stack.enter_context(MosquittoBroker(folder, has_tcp=False))
+            other = await stack.enter_async_context(other_process(folder, adapter))
+            link = await stack.enter_async_context(asking(folder, adapter, trips))
+            ways[adapter] = (link, (os.getpid(), other, broker.pid))
+            if "socket" not in ways:
+                _, frames = await asyncio.get_running_loop().create_unix_connection(
+                    lambda: FrameClient(trips), str(folder / "echo.sock")
+                )
+                ways["socket"] = (frames, (os.getpid(), other))
+        return {
+            f"deep {depth}": await compare(ways, trips, depth, rounds, seconds) for depth in DEPTHS
         }
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    return results
 
 
-async def benchmark(rounds: int, seconds: float) -> dict[str, dict[str, float]]:
-    with tempfile.TemporaryDirectory() as name, MosquittoBroker(Path(name), has_tcp=False):
-        async with other_process(Path(name)):
-            return await compare(Path(name), rounds, seconds)
+async def compare(
+    ways: dict[str, tuple[Transport, tuple[int, ...]]],
+    trips: RoundTrips,
+    depth: int,
+    rounds: int,
+    seconds: float,
+) -> dict[str, Cell]:
+    cells: dict[str, list[Cell]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, (transport, pids) in ways.items():
+            cells[name].append(await trips.measure(transport, depth, seconds, pids))
+    return {
+        name: Cell(
+            *(statistics.median(column) for column in zip(*map(astuple, of_one), strict=True))
+        )
+        for name, of_one in cells.items()
+    }
+
+
+def table(results: Results) -> str:
+    lines = [
+        f"{'':10} {'':7} {'trips/s':>9} {'of bare':>8} {'p50 us':>7} {'p99 us':>7} {'CPU us':>7}"
+    ]
+    for depth, row in results.items():
+        for name, cell in row.items():
+            share = cell.per_s / row["socket"].per_s
+            times = f"{cell.p50_us:7.0f} {cell.p99_us:7.0f}" if depth == "deep 1" else f"{'':15}"
+            lines.append(
+                f"{depth:10} {name:7} {cell.per_s:9.0f} {share:8.2f} {times} {cell.cpu_us:7.1f}"
+            )
+    return "\n".join(lines)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--echo-in", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--echo-in", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     if args.echo_in is not None:
-        uvloop.run(echo(args.echo_in))
+        folder, adapter = args.echo_in
+        uvloop.run(echo(Path(folder), adapter))
         return 0
     results = uvloop.run(benchmark(args.rounds, args.seconds))
     if args.json:
-        print(json.dumps(results))
-        return 0
-    print(f"{'':10} {'link /s':>10} {'socket /s':>10} {'ratio':>8}")
-    for name, row in results.items():
-        print(f"{name:10} {row['link_per_s']:>10} {row['socket_per_s']:>10} {row['ratio']:>8}")
+        print(
+            json.dumps(
+                {
+                    depth: {name: asdict(cell) for name, cell in row.items()}
+                    for depth, row in results.items()
+                }
+            )
+        )
+    else:
+        print(table(results))
     return 0
 
 

@@ -39,6 +39,9 @@ DEVICES: Final = [Device.of(module, 0, role) for module in (7, 8) for role in "a
 STORE_ID: Final = 77
 LARGE_BYTES: Final = 4_000
 
+TAKES_THE_REST_WITH_IT: Final = ("delete_log", "cut_log")
+"""What was in the log after the cut is gone, wherever it belonged."""
+
 Key: TypeAlias = tuple[str, object]
 """What a record is about."""
 
@@ -69,8 +72,11 @@ class Sample:
                 name.write_bytes(content)
 
 
-def sample(folder: Path, seed: int) -> Sample:
-    """A store of 20 to 60 KiB with something of everything, some of it only in the log."""
+def sample(folder: Path, seed: int, largest_batch: int = 20) -> Sample:
+    """A store of 20 to 60 KiB with something of everything, some of it only in the log.
+
+    A third of its transactions has `largest_batch` entries; 20,000 make a store of some MB.
+    """
     random = Random(seed)
     path = folder / f"sample-{seed}.db"
     result = Sample((b"", b"", b""))
@@ -80,7 +86,7 @@ def sample(folder: Path, seed: int) -> Sample:
         write_back(connection)
         writer = StoreWriter(connection, is_synced=False, max_verdicts=20)
         for step in range(random.randrange(4, 9)):
-            writer.commit(_changes(random, result))
+            writer.commit(_changes(random, result, largest_batch))
             if random.random() < 0.5:
                 write_back(connection)
             if step % 3 == 0 and writer.has_leisure_work:
@@ -91,9 +97,9 @@ def sample(folder: Path, seed: int) -> Sample:
     return result
 
 
-def _changes(random: Random, result: Sample) -> list[Change]:
+def _changes(random: Random, result: Sample, largest_batch: int) -> list[Change]:
     changes: list[Change] = []
-    for _ in range(random.choice((1, 4, 20))):
+    for _ in range(random.choice((1, 4, largest_batch))):
         result.last_sequence += 1
         size_bytes = random.choice((0, 10, 80, 80, 300)) if random.random() < 0.98 else 5_000
         device = random.choice(DEVICES)
@@ -337,3 +343,28 @@ def contents_of(writer: StoreWriter) -> dict[Key, object]:
         is_complete = page.is_complete
         after = page.entries[-1].sequence if page.entries else after
     return found
+
+
+def check_found(
+    case: str,
+    sound: Sample,
+    damage: Damage,
+    state: dict[Key, object],
+    store_id: int,
+    last_sequence: int,
+    findings: list[str],
+) -> None:
+    """Whether a handler has what it must, says what is missing, and gives no number twice.
+
+    `case` begins with the name of the mutation; `findings` are what the reports say.
+    """
+    altered = [key for key, value in state.items() if value not in sound.ever.get(key, ())]
+    assert [] == altered, case
+    missing = {key for key, value in sound.state.items() if state.get(key) != value}
+    if missing and not damage.is_cut:
+        assert findings, f"{case}: {missing} are missing and nothing says so"
+    if findings and not case.startswith(TAKES_THE_REST_WITH_IT):
+        large = {key for key in missing if is_large(sound.state[key])}
+        assert set() == missing - touched(sound.files, damage) - large, case
+    if store_id == STORE_ID and not damage.is_cut:
+        assert sound.last_sequence <= last_sequence, f"{case}: a number may come twice"

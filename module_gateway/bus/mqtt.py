@@ -1,6 +1,7 @@
 """The bus on a real broker: MQTT 3.1.1, QoS 1, clean sessions, reconnecting for ever.
 
-Any MQTT broker will do; the topics need no wildcard, no retained message and no will.
+Any MQTT broker will do; the topics need no wildcard, no retained message and no will. The bytes
+are the business of an adapter: "lean" is our own, "paho" is the Eclipse library's state machine.
 """
 
 from __future__ import annotations
@@ -11,21 +12,28 @@ import os
 import secrets
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from tenacity import AsyncRetrying, retry_if_exception_type
 from tenacity.wait import wait_exponential_jitter
 
 from module_gateway.bus.edge import notify
+from module_gateway.bus.lean_connection import LeanConnection
 from module_gateway.bus.location import BusLocation
-from module_gateway.bus.mqtt_connection import MqttConnection
 from module_gateway.bus.port import BusListener
 from module_gateway.bus.stream import open_socket
+from module_gateway.bus.vigil import ASK_PART
 from module_gateway.protocol.errors import BusError
 from module_gateway.runtime.log import get_logger
 
+if TYPE_CHECKING:
+    from module_gateway.bus.mqtt_connection import MqttConnection
+
+Adapter = Literal["lean", "paho"]
+"""Who speaks MQTT on the connection."""
+
 KEEPALIVE_S: Final = 5
-"""A broker that is silent for twice as long is gone; one that was killed shows it at once."""
+"""A broker that is silent for 1.5 times as long is gone; one that was killed shows it at once."""
 
 CONNECT_TIMEOUT_S: Final = 2.0
 """Socket, CONNACK and SUBACK together. A frozen broker costs so long per attempt."""
@@ -47,6 +55,17 @@ _STABLE_S: Final = 1.0
 _log: Final = get_logger(__name__)
 
 
+class Connection(Protocol):
+    """What an adapter makes of a connected socket; see `lean_connection.LeanConnection`."""
+
+    @property
+    def is_up(self) -> bool: ...
+    async def open(self, keepalive_s: int) -> None: ...
+    async def live(self, confirm_timeout_s: float, ask_after_s: float) -> str: ...
+    async def publish(self, topic: str, payload: bytes) -> None: ...
+    def close(self) -> None: ...
+
+
 class MqttBus:
     """`port.Bus` on an MQTT broker."""
 
@@ -55,6 +74,7 @@ class MqttBus:
         location: BusLocation | Callable[[], BusLocation],
         client_id: str,
         *,
+        adapter: Adapter = "lean",
         name: str = "bus",
         keepalive_s: int = KEEPALIVE_S,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
@@ -67,6 +87,7 @@ class MqttBus:
                 on its socket later is found.
             client_id: a word for the broker's log. A random part is added: two clients with one
                 id would throw each other out for ever.
+            adapter: who speaks MQTT.
             name: what the broker is called in this process' log.
             keepalive_s: MQTT keepalive.
             connect_timeout_s: for one attempt.
@@ -74,12 +95,13 @@ class MqttBus:
         """
         self._location = location
         self._client_id = f"{client_id}-{secrets.token_hex(4)}"
+        self._adapter = adapter
         self._name = name
         self._keepalive_s = keepalive_s
         self._connect_timeout_s = connect_timeout_s
         self._confirm_timeout_s = confirm_timeout_s
         self._under_way = asyncio.Semaphore(MAX_UNDER_WAY)
-        self._connection: MqttConnection | None = None
+        self._connection: Connection | None = None
         self._last_failure = ""
         """Reported already: an outage is one log line, not one per attempt."""
         self._is_just_lost = False
@@ -117,7 +139,7 @@ class MqttBus:
             BusError: it could not be made, or broke at once.
         """
         location = self._location() if callable(self._location) else self._location
-        connection: MqttConnection | None = None
+        connection: Connection | None = None
         up_since: float | None = None
         now = asyncio.get_running_loop().time
 
@@ -134,7 +156,7 @@ class MqttBus:
             try:
                 async with asyncio.timeout(self._connect_timeout_s):
                     stream = await open_socket(location)
-                    connection = MqttConnection(
+                    connection = _connection_class(self._adapter)(
                         stream, self._client_id, topics, tell_up, tell_message
                     )
                     await connection.open(self._keepalive_s)
@@ -142,7 +164,8 @@ class MqttBus:
                 if connection is None or not connection.is_up:
                     raise
                 # It was there in time: this process stood still before it looked at the clock.
-            reason = await connection.live(self._confirm_timeout_s)
+            ask_after_s = self._keepalive_s * ASK_PART
+            reason = await connection.live(self._confirm_timeout_s, ask_after_s)
         except (OSError, TimeoutError, BusError) as error:
             reason = f"no broker at {location}: {_plainly(error)}"
         finally:
@@ -160,6 +183,15 @@ class MqttBus:
             if now() - up_since >= _STABLE_S:
                 return
         raise BusError(reason)
+
+
+def _connection_class(adapter: Adapter) -> type[LeanConnection | MqttConnection]:
+    if adapter == "lean":
+        return LeanConnection
+    # paho takes 4 MiB of each process that imports it.
+    from module_gateway.bus.mqtt_connection import MqttConnection  # noqa: PLC0415
+
+    return MqttConnection
 
 
 def _plainly(error: Exception) -> str:

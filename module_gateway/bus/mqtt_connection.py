@@ -19,6 +19,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from module_gateway.bus.stream import Stream, TlsStream
+from module_gateway.bus.vigil import Finding, Vigil
 from module_gateway.protocol.errors import BusError
 from module_gateway.runtime.log import get_logger
 
@@ -27,19 +28,6 @@ if TYPE_CHECKING:
 
 QOS: Final = 1
 """At least once per hop. With batches it costs nothing measurable (performance 3)."""
-
-_TICK_S: Final = 1.0
-"""How often paho looks at its keepalive, at the latest; well under any keepalive."""
-
-_TICKS_PER_TIMEOUT: Final = 5
-"""How finely the time that a confirmation takes is measured."""
-
-ASK_PART: Final = 0.6
-"""Of the keep-alive: a broker that is silent for so long is asked for a sign of life, and lost
-after as long again. With the ticks under 1.5 keep-alives (E16); paho alone needs 2."""
-
-_TICKS_PER_SILENCE: Final = 10
-"""How finely silence is measured: two ticks more are at most 0.12 keep-alives."""
 
 NOTHING_SAID: Final = ("Success", "Normal disconnection", "Unspecified error")
 """What paho calls an end for which the broker gave no reason."""
@@ -115,7 +103,6 @@ class MqttConnection:
         self._waits_to_write = False
         self._reads_on: asyncio.Handle | None = None
         self._is_heard = False
-        self._silent_ticks = 0
         self._paho = _Paho(client_id, stream)
         self._paho.max_inflight_messages_set(max_in_flight)
         self._paho.on_connect = self._connected
@@ -140,38 +127,31 @@ class MqttConnection:
         """Whether the broker has confirmed connection and subscription, and it is not lost."""
         return self._up.done() and not self.lost.done()
 
-    async def live(self, confirm_timeout_s: float, ask_after_s: float | None = None) -> str:
+    async def live(self, confirm_timeout_s: float, ask_after_s: float) -> str:
         """Keep the connection alive until it is lost; returns the reason.
 
         It is lost, too, when a message waits `confirm_timeout_s` for its confirmation, and when
-        a broker that was silent for `ask_after_s` gives no sign of life within as long again
-        (None: paho looks after that, within two keep-alives). These times are counted in ticks:
-        while this process stands still itself they do not pass.
+        a broker that was silent for `ask_after_s` gives no sign of life within as long again.
+        While this process stands still itself these times do not pass.
         """
-        tick_s = min(_TICK_S, confirm_timeout_s / _TICKS_PER_TIMEOUT)
-        if ask_after_s is not None:
-            tick_s = min(tick_s, ask_after_s / _TICKS_PER_SILENCE)
-        oldest: int | None = None
-        waited_ticks = 0
+        vigil = Vigil(confirm_timeout_s, ask_after_s)
         while not self.lost.done():
-            await asyncio.wait((self.lost,), timeout=tick_s)
+            await asyncio.wait((self.lost,), timeout=vigil.tick_s)
             self._advance(self._paho.loop_misc)
-            if ask_after_s is not None:
-                self._listen(max(1, round(ask_after_s / tick_s)))
-            previous, oldest = oldest, next(iter(self._confirmations), None)
-            waited_ticks = waited_ticks + 1 if oldest is not None and oldest == previous else 0
-            if waited_ticks * tick_s >= confirm_timeout_s:
-                self.lose(f"no confirmation within {confirm_timeout_s} s")
+            oldest = next(iter(self._confirmations), None)
+            # What we say often enough is paho's business.
+            finding = vigil.tick(oldest, is_heard=self._is_heard, is_said=True)
+            self._is_heard = False
+            match finding:
+                case Finding.ASK:
+                    self._advance(self._paho.ping)
+                case Finding.SILENT:
+                    self.lose("the broker is silent")
+                case Finding.UNCONFIRMED:
+                    self.lose(f"no confirmation within {confirm_timeout_s} s")
+                case Finding.FINE:
+                    pass
         return self.lost.result()
-
-    def _listen(self, patience_ticks: int) -> None:
-        """One tick of silence, unless something was heard since the last one."""
-        self._silent_ticks = 0 if self._is_heard else self._silent_ticks + 1
-        self._is_heard = False
-        if self._silent_ticks >= 2 * patience_ticks:
-            self.lose("the broker is silent")
-        elif self._silent_ticks == patience_ticks:
-            self._advance(self._paho.ping)
 
     async def publish(self, topic: str, payload: bytes) -> None:
         """`send`, and wait for the broker's confirmation.

@@ -40,7 +40,7 @@ async def serve(runtime: Runtime) -> None:
     limit = TimeLimit(settings.module_handler_settings.module_time_limit_ms / 1000)
     modules = load_modules(settings.module_paths, settings.module_settings, limit)
     location = find_bus(settings.bus, runtime.state_dir, os.environ)
-    bus = MqttBus(location, f"{COMPONENT}-{os.getpid()}")
+    bus = MqttBus(location, f"{COMPONENT}-{os.getpid()}", adapter=settings.bus.adapter)
     runtime.health.set("bus", is_ok=False, detail="not connected yet")
     runtime.health.set("handler", is_ok=False, detail="none was heard yet")
     client = ExternalClient(

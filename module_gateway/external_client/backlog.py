@@ -83,15 +83,21 @@ class Backlog:
             if entry.sequence <= log.acknowledged:
                 self._acknowledge(log, entry.sequence)
             return False
+        if entry.indivisible is not None and entry.first_sequence <= log.received:
+            self._ask_anew(log, entry)
+            return False
         log.received = entry.sequence
-        if is_live and not self.folds.accepts(entry.identity):
-            is_first = log.is_settled and self.folds.frozen(entry.identity) is None
-            if entry.error is None or not is_first:
-                log.waiting.append(entry)
-                return True
+        is_sent = entry.error is None or not self._is_first(log)
+        if is_live and is_sent and not self.folds.accepts(entry.identity):
+            log.waiting.append(entry)
+            return True
         self._fold(entry)
         self._settle(entry.identity)
         return False
+
+    def _is_first(self, log: _Log) -> bool:
+        """Nothing of this device is under way or waits."""
+        return log.is_settled and self.folds.frozen(log.device.identity) is None
 
     def hold_marker(self, marker: Entry) -> bool:
         """Take a marker while a session is up. False: something newer than it waits already."""
@@ -140,23 +146,29 @@ class Backlog:
         return log.waiting[0].error is None or not log.in_flight
 
     def pop(self, identity: Identity) -> Entry | None:
-        """The oldest waiting one, to be sent or swallowed.
+        """The oldest one that `is_sendable`, to be sent or swallowed; None when there is none.
 
-        None when it is a fold of the handler: it and all behind it are folded now.
+        A fold of the handler is none: it and all behind it are folded now.
         """
-        log = self._logs[identity]
-        if log.waiting[0].error is not None:
-            self._fold_waiting(log)
+        log = self._logs.get(identity)
+        if log is None or not log.waiting:
             return None
-        return log.waiting.popleft()
+        if log.waiting[0].error is None:
+            return log.waiting.popleft()
+        if not log.in_flight:
+            self._fold_waiting(log)
+        return None
 
     def fly(self, flight: Flight) -> None:
         """A status was published."""
+        entry = flight.entry
         if self.replay.covers(flight.identity):
             self.replay.fly(flight)
-        elif flight.entry is not None and flight.entry.is_marker:
-            self._release(flight.entry)  # nobody keeps it: a session may end before its answer
-        elif flight.entry is not None:
+        elif entry is None:
+            pass  # a fold, which is frozen
+        elif entry.is_marker:
+            self._release(entry)  # nobody keeps it: a session may end before its answer
+        else:
             self._logs[flight.identity].in_flight.append(flight)
 
     def swallow(self, entry: Entry) -> None:
@@ -171,12 +183,13 @@ class Backlog:
             self.replay.acknowledge(flight)
             return
         flight.is_acknowledged = True
-        if flight.entry is None:
+        entry = flight.entry
+        if entry is None:
             self.acknowledge_fold(flight.identity)
             return
-        if flight.entry.is_marker:
+        if entry.is_marker:
             return
-        self._release(flight.entry)
+        self._release(entry)
         log = self._logs.get(flight.identity)
         if log is None:
             return
@@ -256,6 +269,17 @@ class Backlog:
         log.received = sequence
         self._acknowledge(log, sequence)
 
+    def know_applied(self, identity: Identity, position: Position) -> None:
+        """The control plane has this entry and all before it, whoever has sent them."""
+        if self.replay.covers(identity) or identity in self.folds:
+            return
+        log = self._logs.get(identity)
+        if log is None:
+            log = self._logs[identity] = _Log(Device(identity), position.store_id)
+        if log.store_id == position.store_id and log.is_settled:
+            log.received = max(log.received, position.sequence)
+            log.acknowledged = max(log.acknowledged, position.sequence)
+
     # Lifetime
 
     def forget_all(self) -> None:
@@ -284,12 +308,19 @@ class Backlog:
         log = self._logs.get(entry.identity)
         if log is None:
             log = self._logs[entry.identity] = _Log(entry.device, entry.store_id)
-        elif not entry.is_marker and entry.store_id != log.store_id:
+        elif entry.store_id != log.store_id and not entry.is_marker:
             # Another store numbers from its own start; what came from the old one is still
             # delivered, but nobody waits for its acknowledgement (R4).
             log.store_id, log.received, log.acknowledged = entry.store_id, 0, 0
         log.device = entry.device
         return log
+
+    def _ask_anew(self, log: _Log, fold: Entry) -> None:
+        """A fold holds some of what was delivered or applied before: only its entries can tell."""
+        self._release(fold)
+        if log.acknowledged:
+            self._acknowledge(log, log.acknowledged)
+        self.replay.needs_lease = True
 
     def _fold_waiting(self, log: _Log) -> None:
         while log.waiting:
@@ -312,7 +343,7 @@ class Backlog:
     def _acknowledge(self, log: _Log, sequence: int) -> None:
         log.acknowledged = max(log.acknowledged, sequence)
         position = Position(log.store_id, log.acknowledged)
-        self.acknowledgements.append(Acknowledgement(log.device, position))
+        self.acknowledgements.append(Acknowledgement(log.device.identity, position))
 
     def _release(self, entry: Entry) -> None:
         if entry.receipt is not None:

@@ -23,7 +23,7 @@ from module_gateway.external_client.events import (
     HandlerUp,
     LinkUp,
 )
-from module_gateway.external_client.leases import Leases
+from module_gateway.external_client.leases import FROM_HANDLER, Leases
 from module_gateway.external_client.quarantine import Quarantine
 from module_gateway.external_client.retry import Retry
 from module_gateway.external_client.rules import Rules
@@ -265,13 +265,14 @@ class ExternalClient:
         """See `LinkListener`."""
         if sender.kind != _HANDLER:
             return
+        heard: dict[int, list[bus_pb2.Message]] = {}
         for message in messages:
-            body = message.WhichOneof("body")
-            if body is None or not hasattr(getattr(message, body), "endpoint"):
-                continue
-            index = getattr(message, body).endpoint
+            kind = message.WhichOneof("body")
+            if kind in FROM_HANDLER:
+                heard.setdefault(getattr(message, kind).endpoint, []).append(message)
+        for index, said in heard.items():
             if index < len(self.endpoints):
-                self.endpoints[index].feed(HandlerSaid(sender.boot_id, message))
+                self.endpoints[index].feed(HandlerSaid(sender.boot_id, said))
 
     def _feed_all(self, event: Event) -> None:
         for each in self.endpoints:

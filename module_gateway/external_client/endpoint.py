@@ -6,7 +6,8 @@ most one session. Sources: fleet-protocol 4.4-4.9, contract R10-R17, decisions "
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Final, assert_never
 
 from module_gateway.external_client.announcer import MAX_PROBES, Announcer
@@ -43,7 +44,7 @@ from module_gateway.external_client.events import (
     Tick,
 )
 from module_gateway.external_client.guest_list import GuestList
-from module_gateway.external_client.leases import Delivered, Granted, Leases, Registered, Voided
+from module_gateway.external_client.leases import Granted, Leases, Registered, Voided
 from module_gateway.external_client.preparation import Preparation
 from module_gateway.external_client.quarantine import Quarantine
 from module_gateway.external_client.retry import Retry
@@ -114,13 +115,15 @@ class Endpoint:
                 times.append(self.quarantine.next_due())
         return min((each for each in times if each is not None), default=None)
 
-    def step(self, event: Event, now: float, unix_ms: int = 0) -> list[Effect]:
-        """Take one event in; give what is to be done, in this order.
+    def step(self, events: Iterable[Event], now: float, unix_ms: int = 0) -> list[Effect]:
+        """Take the events of one moment in; give what is to be done, in this order.
 
         `unix_ms` is the wall time, which only tells what is older than a session (R18).
         """
         self._unix_ms = unix_ms
-        effects = self._take(event, now)
+        effects: list[Effect] = []
+        for event in events:
+            effects += self._take(event, now)
         effects += self._follow_up(now)
         effects += self._open(now)
         effects += self._flush()
@@ -135,8 +138,8 @@ class Endpoint:
         self, event: Event, now: float
     ) -> list[Effect]:
         match event:
-            case HandlerSaid(peer, message):
-                return self._handler_said(peer, message, now)
+            case HandlerSaid(peer, messages):
+                return self._handler_said(peer, messages, now)
             case Heard(message):
                 if self.session is None:
                     return [Count(Reason.WRONG_SESSION)]
@@ -200,12 +203,15 @@ class Endpoint:
 
     # Handlers
 
-    def _handler_said(self, peer: int, message: bus_pb2.Message, now: float) -> list[Effect]:
+    def _handler_said(
+        self, peer: int, messages: Sequence[bus_pb2.Message], now: float
+    ) -> list[Effect]:
         effects: list[Effect] = []
-        for event in self.leases.receive(peer, message, now):
+        # Each is read after the one before it was taken: that may have ended the lease.
+        for event in chain.from_iterable(self.leases.receive(peer, each, now) for each in messages):
             match event:
-                case Delivered(entry):
-                    effects += self._delivered(entry, now)
+                case Entry():
+                    effects += self._delivered(event, now)
                 case Granted(_, store_id):
                     effects += self._granted(store_id, now)
                 case Registered():
@@ -248,7 +254,7 @@ class Endpoint:
     def _delivered(self, entry: Entry, now: float) -> list[Effect]:
         identity = entry.identity
         is_replaying = self.backlog.replay.covers(identity)
-        if not self.backlog.replay.is_overtaken(entry):
+        if not is_replaying or not self.backlog.replay.is_overtaken(entry):
             self.roster.note(entry)
         session = self.session
         is_live = session is not None and identity not in self.quarantine
@@ -266,7 +272,7 @@ class Endpoint:
         return self._apply(session, session.offer(identity, now), now)
 
     def _registered(self, registered: Registered, now: float) -> list[Effect]:
-        self.roster.replace(registered.peer, registered.devices, now)
+        self.roster.replace(registered.peer, registered.devices, now, registered.behind)
         effects: list[Effect] = []
         if self._preparation is not None:
             effects += self._preparation.answered(registered)

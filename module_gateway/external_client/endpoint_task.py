@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 import time
 from collections.abc import Callable
@@ -105,7 +106,13 @@ class EndpointTask:
         self._label = str(place.index)
         self._log = _log.bind(endpoint=place.index, broker=f"{target.host}:{target.port}")
         self._upstream: Upstream | None = None
+        self._heard: list[Event] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = math.inf
+        self._statuses = [
+            metrics.STATUSES.labels(self._label, state.name.lower()) for state in DeviceState
+        ]
+        self._show_gauges()
         self._stopped = asyncio.Event()
         self._is_stopping = False
         self._last_failure = ""
@@ -113,9 +120,17 @@ class EndpointTask:
     # The core
 
     def feed(self, event: Event) -> None:
-        """Give an event to the core and do what it asks."""
+        """Give an event to the core, behind what was heard before it, and do what it asks."""
+        self._heard.append(event)
+        self._take_heard()
+
+    def _take_heard(self) -> None:
+        events, self._heard = self._heard, []
+        if not events:
+            return
         try:
-            for effect in self.endpoint.step(event, time.monotonic(), time.time_ns() // 1_000_000):
+            unix_ms = time.time_ns() // 1_000_000
+            for effect in self.endpoint.step(events, time.monotonic(), unix_ms):
                 self._do(effect)
             self._set_timer()
         except Exception as error:  # noqa: BLE001  # a named supervisor edge: a defect ends the process
@@ -163,8 +178,7 @@ class EndpointTask:
     def _publish(self, message: ClientMessage) -> None:
         match message:
             case Status():
-                state = DeviceState(message.state).name.lower()
-                metrics.STATUSES.labels(self._label, state).inc()
+                self._statuses[message.state].inc()
             case CommandResponse():
                 response = CommandResponseType(message.response).name.lower()
                 metrics.COMMAND_RESPONSES.labels(self._label, response).inc()
@@ -174,20 +188,33 @@ class EndpointTask:
             self._upstream.publish(encode(message))
 
     def _set_timer(self) -> None:
+        """Wake up at the deadline, or earlier: most deadlines move on before they come."""
+        deadline = self.endpoint.next_deadline()
+        if deadline is None or deadline >= self._wakes_at or self._stopped.is_set():
+            return
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        deadline = self.endpoint.next_deadline()
-        if deadline is not None and not self._stopped.is_set():
-            delay_s = max(0.0, deadline - time.monotonic())
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(delay_s, self.feed, Tick())
-        session = self.endpoint.session
-        in_flight = 0 if session is None else session.sender.in_flight
-        metrics.IN_FLIGHT.labels(self._label).set(in_flight)
-        metrics.REPLAY_HELD.labels(self._label).set(self.endpoint.backlog.replay.held)
-        metrics.FOLDED_DEVICES.labels(self._label).set(len(self.endpoint.backlog.folds))
-        metrics.QUARANTINED.labels(self._label).set(len(self.endpoint.quarantine))
+        delay_s = max(0.0, deadline - time.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake)
+        self._wakes_at = deadline
+
+    def _wake(self) -> None:
+        self._timer, self._wakes_at = None, math.inf
+        self.feed(Tick())
+
+    def _show_gauges(self) -> None:
+        """Sizes are looked up when somebody asks, not told with every status."""
+        endpoint, backlog = self.endpoint, self.endpoint.backlog
+        for gauge, size in (
+            (
+                metrics.IN_FLIGHT,
+                lambda: endpoint.session.sender.in_flight if endpoint.session else 0,
+            ),
+            (metrics.REPLAY_HELD, lambda: backlog.replay.held),
+            (metrics.FOLDED_DEVICES, lambda: len(backlog.folds)),
+            (metrics.QUARANTINED, lambda: len(endpoint.quarantine)),
+        ):
+            gauge.labels(self._label).set_function(size)
 
     # The broker
 
@@ -259,7 +286,10 @@ class EndpointTask:
             metrics.IGNORED.labels(self._label, error.reason).inc()
             self._log.debug("message_ignored", reason=error.reason)
             return
-        self.feed(Heard(message))
+        # What arrives in one turn of the loop is taken together.
+        if not self._heard:
+            asyncio.get_running_loop().call_soon(self._take_heard)
+        self._heard.append(Heard(message))
 
     def _tell_failure(self, reason: str) -> None:
         if reason != self._last_failure:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from module_gateway.protocol.external import Position
 from module_gateway.protocol.identity import Device, Identity
@@ -17,8 +19,7 @@ class Lane(IntEnum):
     LIVE = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """Which delivery of which lease and lane is still in this process (flow control)."""
 
     peer: int
@@ -27,8 +28,7 @@ class Receipt:
     lane: Lane = Lane.FOLDED
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry of the outbox, or a marker (contract R9).
 
     Attributes:
@@ -38,6 +38,7 @@ class Entry:
         error: not None when the handler folded the entries `first_sequence` … `sequence`.
         receipt: None when this process made the entry itself.
         lane: in which stream it was delivered.
+        indivisible: with `error`, the entries up to here exist only in it; None: all of them.
     """
 
     device: Device
@@ -51,13 +52,16 @@ class Entry:
     time_unix_ms: int = 0
     receipt: Receipt | None = None
     lane: Lane = Lane.FOLDED
+    indivisible: int | None = None
 
     @property
     def identity(self) -> Identity:
+        """Whose it is."""
         return self.device.identity
 
     @property
     def is_marker(self) -> bool:
+        """It only repeats."""
         return self.sequence == 0
 
     @property
@@ -66,16 +70,26 @@ class Entry:
         return None if self.is_marker else Position(self.store_id, self.sequence)
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledgement:
+class Acknowledgement(NamedTuple):
     """The handler may forget this device's entries up to `position`.
 
     `first_sequence` 0: all of them, else from that one on.
     """
 
-    device: Device
+    identity: Identity
     position: Position
     first_sequence: int = 0
+
+
+def longest(acknowledged: Iterable[Acknowledgement]) -> Iterable[Acknowledgement]:
+    """Without those that another one, of the same beginning, says as well."""
+    kept: dict[tuple[Identity, int, int], Acknowledgement] = {}
+    for each in acknowledged:
+        beginning = (each.identity, each.position.store_id, each.first_sequence)
+        known = kept.get(beginning)
+        if known is None or known.position.sequence < each.position.sequence:
+            kept[beginning] = each
+    return kept.values()
 
 
 @dataclass(eq=False, slots=True)
@@ -98,7 +112,7 @@ class Fold:
     Attributes:
         first: oldest entry in it.
         last: newest entry in it; an acknowledgement of the fold covers all up to here.
-        indivisible: entries up to here were folded by the handler; nobody can split them.
+        indivisible: entries up to here exist only as a fold of the handler; nobody can split them.
         status: of the newest entry.
         error: the module's error aggregate, None while there is none.
         ends_registration: the newest entry ended the registration.

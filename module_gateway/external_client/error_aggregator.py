@@ -115,7 +115,8 @@ class ErrorAggregator:
 
     def accepts(self, identity: Identity) -> bool:
         """Whether a fold is open: then order demands that later entries join it."""
-        return len(self._folds.get(identity, ())) > (identity in self._frozen)
+        folds = self._folds.get(identity)
+        return folds is not None and len(folds) > (identity in self._frozen)
 
     def forget(self, identity: Identity) -> None:
         """Drop every fold of a device: the outbox delivers its entries again."""
@@ -139,7 +140,7 @@ class ErrorAggregator:
             entry.sequence,
             entry.status,
             error or None,
-            entry.sequence,
+            entry.sequence if entry.indivisible is None else entry.indivisible,
             entry.ends_registration,
             True,
             entry.time_unix_ms,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from module_gateway.protocol import bus_pb2
@@ -47,10 +48,10 @@ class HandlerLost:
 
 @dataclass(frozen=True, slots=True)
 class HandlerSaid:
-    """A handler sent a message."""
+    """A handler sent messages, in this order."""
 
     peer: int
-    message: bus_pb2.Message
+    messages: Sequence[bus_pb2.Message]
 
 
 @dataclass(frozen=True, slots=True)

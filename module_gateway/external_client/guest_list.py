@@ -36,7 +36,10 @@ class GuestList:
     def is_reportable(self, now: float) -> bool:
         """Whether there is anything to report (R15): without it no Connect is published."""
         return (
-            any(each not in self.quarantine for each in self.roster)
+            any(
+                each not in self.quarantine and not self.roster.is_behind(each)
+                for each in self.roster
+            )
             or any(each not in self.quarantine for each in self._folds)
             or any(each not in self.quarantine for each in self._replay)
             or any(self.has_news_of(each) for each in self.quarantine.due(now))
@@ -54,8 +57,11 @@ class GuestList:
     def is_held_back(self, identity: Identity) -> bool:
         """Its current status might overtake older ones that its handler has not delivered (R18).
 
-        Not after the control plane has accepted none of the others: it may know this one only.
+        Not, with replay, after the control plane has accepted none of the others: it may know
+        this one only.
         """
+        if self.roster.is_behind(identity):
+            return identity not in self._folds
         replay = self._replay
         is_late = replay.is_behind and replay.covers(identity) and identity not in replay
         return is_late and not self._has_failed

@@ -6,17 +6,24 @@ acknowledged once more, and the backlog knows what it has already.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from module_gateway.external_client.delivery_stream import DeliveryStream
 from module_gateway.external_client.effects import Count, Superseded, Tell
-from module_gateway.external_client.entries import Acknowledgement, Entry, Lane, Receipt
+from module_gateway.external_client.entries import (
+    Acknowledgement,
+    Entry,
+    Lane,
+    Receipt,
+    longest,
+)
+from module_gateway.external_client.known_devices import KnownDevices
 from module_gateway.external_client.rules import Verdict
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
-from module_gateway.protocol.external import Position
-from module_gateway.protocol.identity import Device, Identity
+from module_gateway.protocol.identity import PARTITIONS, Device, Identity
 
 RETRY_S: Final = 1.0
 """A lease that is not granted is asked for again; the bus may have lost either message."""
@@ -25,26 +32,34 @@ START_S: Final = 5.0
 """So long after its first request a client has just started: time for every handler to answer."""
 
 
-_FROM_HANDLER: Final = frozenset(
-    {"lease_granted", "snapshot", "delivery", "command_verdict", "deliveries_voided"}
+FROM_HANDLER: Final = frozenset(
+    {
+        "lease_granted",
+        "lease_ended",
+        "snapshot",
+        "delivery",
+        "command_verdict",
+        "deliveries_voided",
+    }
 )
+"""Bodies of what a handler says to an endpoint; all of them name it and the epoch."""
+
 _IN_LEASE: Final = frozenset({"snapshot", "delivery"})
-
-
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """One entry or marker arrived."""
-
-    entry: Entry
+_LANES: Final = tuple(Lane)
+_ALL_PARTITIONS: Final = 2**PARTITIONS - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A handler's complete list of registered devices with their merged status of now."""
+    """A handler's complete list of registered devices with their merged status of now.
+
+    `behind`: those of whom older statuses are still to come.
+    """
 
     peer: int
     devices: tuple[tuple[Device, bytes], ...]
     answers: int
+    behind: frozenset[Identity] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,28 +77,12 @@ class Voided:
     peer: int
 
 
-LeaseEvent = Delivered | Registered | Granted | Voided | Verdict | Count | Tell | Superseded
-"""What a message of a handler means."""
+LeaseEvent = Entry | Registered | Granted | Voided | Verdict | Count | Tell | Superseded
+"""What a message of a handler means; an Entry was delivered."""
 
 
-@dataclass(eq=False, slots=True)
-class _Stream:
-    """How far the deliveries of one lane are."""
-
-    received: int = 0
-    released: int = 0
-    released_early: set[int] = field(default_factory=set)
-    told: int = 0
-
-    def release(self, delivery: int) -> None:
-        self.released_early.add(delivery)
-        while self.released + 1 in self.released_early:
-            self.released += 1
-            self.released_early.discard(self.released)
-
-
-def _streams() -> dict[Lane, _Stream]:
-    return {lane: _Stream() for lane in Lane}
+def _streams() -> dict[Lane, DeliveryStream]:
+    return {lane: DeliveryStream() for lane in Lane}
 
 
 @dataclass(eq=False, slots=True)
@@ -94,8 +93,9 @@ class _Handler:
     is_granted: bool = False
     was_granted: bool = False
     store_id: int = 0
-    streams: dict[Lane, _Stream] = field(default_factory=_streams)
+    streams: dict[Lane, DeliveryStream] = field(default_factory=_streams)
     parts: list[tuple[Device, bytes]] = field(default_factory=list)
+    behind: set[Identity] = field(default_factory=set)
 
 
 class Leases:
@@ -112,6 +112,8 @@ class Leases:
         self._endpoint, self._epoch = endpoint, epoch
         self._modules = frozenset(modules)
         self._handlers: dict[int, _Handler] = {}
+        self._known = KnownDevices()
+        self._held: set[int] = set()
         self._last_lease = 0
         self._last_request = 0
         self._started_at: float | None = None
@@ -148,9 +150,9 @@ class Leases:
 
     def owner(self, identity: Identity) -> int | None:
         """The handler that owns the device; of two the newer life."""
-        bit = 1 << identity.partition
         for peer in reversed(self._handlers):
-            if self._handlers[peer].served.get(identity.module, 0) & bit:
+            partitions = self._handlers[peer].served.get(identity.module, 0)
+            if partitions == _ALL_PARTITIONS or partitions & 1 << identity.partition:
                 return peer
         return None
 
@@ -213,23 +215,26 @@ class Leases:
         phase.splits_live = splits_live
         return [Tell(peer, message) for peer in self.granted]
 
-    def acknowledge(
-        self, device: Device, position: Position, first_sequence: int = 0
-    ) -> list[Tell]:
-        """Entries `first_sequence` … `position` are acknowledged upstream; 0: from the oldest on.
+    def acknowledge(self, acknowledged: Iterable[Acknowledgement]) -> list[Tell]:
+        """Tell each handler which of its entries are acknowledged upstream, in one message.
 
         One that gets lost is said again when the entry is delivered again. Entries of another
         store than the owner's say nothing of its own: they are not told (R4).
         """
-        peer = self.owner(device.identity)
-        if peer is None or self._handlers[peer].store_id != position.store_id:
-            return []
-        message = bus_pb2.Message()
-        ack = message.outbox_ack
-        ack.endpoint, ack.epoch, ack.sequence = self._endpoint, self._epoch, position.sequence
-        ack.first_sequence = first_sequence
-        device.write_to(ack.device)
-        return [Tell(peer, message)]
+        messages: dict[int, bus_pb2.Message] = {}
+        for identity, position, first_sequence in longest(acknowledged):
+            peer = self.owner(identity)
+            if peer is None or self._handlers[peer].store_id != position.store_id:
+                continue
+            message = messages.get(peer)
+            if message is None:
+                message = messages[peer] = bus_pb2.Message()
+                message.outbox_ack.endpoint = self._endpoint
+                message.outbox_ack.epoch = self._epoch
+            stretch = message.outbox_ack.acknowledged.add()
+            stretch.sequence, stretch.first_sequence = position.sequence, first_sequence
+            identity.write_to(stretch.device)
+        return [Tell(peer, message) for peer, message in messages.items()]
 
     def forward(self, session: int, counter: int, device: Device, command: bytes) -> list[Tell]:
         """A command for a device; nothing while nobody owns it."""
@@ -245,16 +250,15 @@ class Leases:
 
     def settle(self, acknowledged: list[Acknowledgement], released: list[Receipt]) -> list[Tell]:
         """Tell the handlers what is acknowledged and what has left this process; empty both."""
-        tells: list[Tell] = []
-        for each in acknowledged:
-            tells += self.acknowledge(each.device, each.position, each.first_sequence)
-        tells += self.release(released)
+        tells = [*self.acknowledge(acknowledged), *self.release(released)]
         acknowledged.clear()
         released.clear()
         return tells
 
-    def release(self, receipts: Iterable[Receipt]) -> list[Tell]:
+    def release(self, receipts: Sequence[Receipt]) -> list[Tell]:
         """These deliveries have left the process; tells each handler the contiguous fronts."""
+        if not receipts:
+            return []
         for receipt in receipts:
             handler = self._handlers.get(receipt.peer)
             if handler is None or handler.lease != receipt.lease or not handler.is_granted:
@@ -285,23 +289,23 @@ class Leases:
         if kind == "lease_ended":
             return self._ended(peer, message.lease_ended, now)
         handler = self._handlers.get(peer)
-        if handler is None or kind not in _FROM_HANDLER:
+        if handler is None or kind not in FROM_HANDLER:
             return [Count(Reason.STALE_LEASE)]
         body = getattr(message, kind)
         is_ours = body.endpoint == self._endpoint and body.epoch == self._epoch
         if not is_ours or (kind in _IN_LEASE and not handler.is_granted):
             return [Count(Reason.STALE_LEASE)]
-        match body:
-            case bus_pb2.LeaseGranted():
-                return self._granted(peer, handler, body)
-            case bus_pb2.DeliveriesVoided():
-                return [Voided(peer)]
-            case bus_pb2.CommandVerdict():
-                return [Verdict(body.session, body.counter, body.response)]
-            case bus_pb2.Snapshot():
-                return self._snapshot(peer, handler, body)
-            case _:
+        match kind:
+            case "delivery":
                 return self._delivery(peer, handler, body, now)
+            case "lease_granted":
+                return self._granted(peer, handler, body)
+            case "deliveries_voided":
+                return [Voided(peer)]
+            case "command_verdict":
+                return [Verdict(body.session, body.counter, body.response)]
+            case _:
+                return self._snapshot(peer, handler, body)
 
     def _ended(self, peer: int, ended: bus_pb2.LeaseEnded, now: float) -> list[LeaseEvent]:
         if ended.endpoint != self._endpoint or ended.epoch < self._epoch:
@@ -341,26 +345,31 @@ class Leases:
     ) -> list[LeaseEvent]:
         if snapshot.is_first:
             handler.parts.clear()
-        handler.parts += [
-            (Device.from_message(each.device), each.status) for each in snapshot.registered
-        ]
+            handler.behind.clear()
+        for each in snapshot.registered:
+            device = Device.from_message(each.device)
+            handler.parts.append((device, each.status))
+            if each.is_behind:
+                handler.behind.add(device.identity)
         if not snapshot.is_last:
             return []
-        complete = Registered(peer, tuple(handler.parts), snapshot.request)
+        behind = frozenset(handler.behind)
+        complete = Registered(peer, tuple(handler.parts), snapshot.request, behind)
         handler.parts.clear()
         return [complete]
 
     def _delivery(
         self, peer: int, handler: _Handler, delivery: bus_pb2.Delivery, now: float
     ) -> list[LeaseEvent]:
-        lane = Lane(delivery.lane)
+        lane = _LANES[delivery.lane]
         stream = handler.streams[lane]
         if delivery.delivery != stream.received + 1:
             # The bus lost one: whatever it was, a new lease brings it again.
             return [Count(Reason.SEQUENCE_GAP), self._lease(peer, handler, now)]
         stream.received = delivery.delivery
+        self._held.add(handler.store_id)
         entry = Entry(
-            Device.from_message(delivery.device),
+            self._known.read(delivery.device),
             delivery.status,
             delivery.sequence,
             handler.store_id,
@@ -371,8 +380,9 @@ class Leases:
             delivery.time_unix_ms,
             Receipt(peer, handler.lease, delivery.delivery, lane),
             lane,
+            delivery.indivisible if delivery.HasField("indivisible") else None,
         )
-        return [Delivered(entry)]
+        return [entry]
 
     def _lease(self, peer: int, handler: _Handler, now: float) -> Tell:
         if self._started_at is None:
@@ -383,4 +393,5 @@ class Leases:
         lease = message.lease
         lease.endpoint, lease.epoch = self._endpoint, self._epoch
         lease.modules.extend(sorted(self._modules))
+        lease.held_stores.extend(sorted(self._held))
         return Tell(peer, message)

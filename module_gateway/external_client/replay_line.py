@@ -9,7 +9,6 @@ entries that overtake it.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
 from typing import Final
 
 from module_gateway.external_client.entries import Acknowledgement, Entry, Flight, Lane, Receipt
@@ -367,7 +366,9 @@ class ReplayLine:
 
     def _say(self, first_sequence: int, sequence: int) -> None:
         position = Position(self.store_id, sequence)
-        self._acknowledgements.append(Acknowledgement(self.device, position, first_sequence))
+        self._acknowledgements.append(
+            Acknowledgement(self.device.identity, position, first_sequence)
+        )
 
     def _hold(self, entry: Entry) -> Entry:
         position = Position(entry.store_id, entry.sequence)
@@ -375,4 +376,4 @@ class ReplayLine:
             if position not in self._receipts:
                 self._room.take(entry)
             self._receipts[position] = entry.receipt
-        return replace(entry, receipt=None)
+        return entry._replace(receipt=None)

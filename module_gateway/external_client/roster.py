@@ -7,17 +7,17 @@ delivered later correct it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from module_gateway.external_client.entries import Entry
 from module_gateway.protocol.identity import Device, Identity
 
 
-@dataclass(frozen=True, slots=True)
-class _Registration:
+class _Registration(NamedTuple):
     device: Device
     status: bytes
     peer: int
+    is_behind: bool = False
 
 
 class Roster:
@@ -38,7 +38,18 @@ class Roster:
     def __len__(self) -> int:
         return len(self._registered)
 
-    def replace(self, peer: int, devices: tuple[tuple[Device, bytes], ...], now: float) -> None:
+    def is_behind(self, identity: Identity) -> bool:
+        """Its status is newer than others that are still to come."""
+        registration = self._registered.get(identity)
+        return registration is not None and registration.is_behind
+
+    def replace(
+        self,
+        peer: int,
+        devices: tuple[tuple[Device, bytes], ...],
+        now: float,
+        behind: frozenset[Identity] = frozenset(),
+    ) -> None:
         """A handler's snapshot."""
         listed = {device.identity for device, _ in devices}
         for identity, registration in tuple(self._registered.items()):
@@ -46,16 +57,18 @@ class Roster:
                 self._miss(identity, now)
         for device, status in devices:
             self._absent.pop(device.identity, None)
-            self._registered[device.identity] = _Registration(device, status, peer)
+            is_behind = device.identity in behind
+            self._registered[device.identity] = _Registration(device, status, peer, is_behind)
 
     def note(self, entry: Entry) -> None:
         """An entry or marker was delivered."""
-        self._absent.pop(entry.identity, None)
+        identity = entry.device.identity
+        self._absent.pop(identity, None)
         if entry.ends_registration:
-            self._registered.pop(entry.identity, None)
+            self._registered.pop(identity, None)
         else:
             peer = entry.receipt.peer if entry.receipt is not None else 0
-            self._registered[entry.identity] = _Registration(entry.device, entry.status, peer)
+            self._registered[identity] = _Registration(entry.device, entry.status, peer)
 
     def lose(self, peer: int, now: float) -> None:
         """A handler is gone: its devices are missing until another one lists them."""

@@ -8,7 +8,7 @@ sent; the others go on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from module_gateway.external_client.backlog import Backlog
@@ -114,11 +114,11 @@ class StatusSender:
             return self._connect_with(oldest)
         fold = self._backlog.folds.freeze(identity)
         status = guest.status if fold is None else fold.status
-        self._announced[identity] = Entry(guest.device, status)
-        return self._publish(DeviceState.CONNECTING, Entry(guest.device, status), fold)
+        last = self._announced[identity] = Entry(guest.device, status)
+        return self._publish(DeviceState.CONNECTING, last, fold)
 
     def _connect_with(self, oldest: Entry) -> tuple[int, Publish]:
-        self._announced[oldest.identity] = Entry(oldest.device, oldest.status)
+        self._announced[oldest.identity] = oldest
         counter, publish = self._publish(DeviceState.CONNECTING, oldest)
         flight = Flight(counter, oldest.identity, DeviceState.CONNECTING, 0.0, oldest)
         self._backlog.replay.fly(flight, is_guest=True)
@@ -143,13 +143,17 @@ class StatusSender:
         """Something of this device waits."""
         if identity in self._joining:
             return
+        if self._backlog.replay.covers(identity):
+            self._offer_lanes(identity)
+        elif self._backlog.is_sendable(identity) or identity in self._invited:
+            self._turns.add(identity)
+
+    def _offer_lanes(self, identity: Identity) -> None:
         replay, is_announced = self._backlog.replay, identity in self._announced
         if replay.is_sendable(identity, Lane.REPLAYED, is_announced=is_announced):
             self._turns.add(identity, is_replayed=True)
-        if (
-            identity in self._invited
-            or self._backlog.is_sendable(identity)
-            or replay.is_sendable(identity, Lane.LIVE, is_announced=is_announced)
+        if identity in self._invited or replay.is_sendable(
+            identity, Lane.LIVE, is_announced=is_announced
         ):
             self._turns.add(identity)
 
@@ -191,7 +195,8 @@ class StatusSender:
         self._backlog.acknowledge(flight)
         if flight.state is DeviceState.DISCONNECT:
             self.departed.append(flight.identity)
-        if self._backlog.replay.has_left(flight.identity) and self.is_announced(flight.identity):
+        replay = self._backlog.replay
+        if replay.has_left(flight.identity) and self.is_announced(flight.identity):
             # A replayed entry had announced it once more.
             self._backlog.put_first(self.farewell(flight.identity))
         self.offer(flight.identity)
@@ -230,8 +235,8 @@ class StatusSender:
         self._turns.clear()
         self._invited.clear()
         return [
-            self._fly(DeviceState.DISCONNECT, marker, now)
-            for marker in (*self._announced.values(),)
+            self._fly(DeviceState.DISCONNECT, _leaving(last.device, last.status), now)
+            for last in tuple(self._announced.values())
         ]
 
     # How
@@ -241,7 +246,7 @@ class StatusSender:
         return self._next_counter > self._last_counter
 
     def _has_room(self, now: float) -> bool:
-        if self._is_out_of_counters:
+        if self._next_counter > self._last_counter:
             return False
         if len(self._flights) - self._probes < self._window:
             return True
@@ -257,8 +262,6 @@ class StatusSender:
         invitation = self._invited.pop(identity, None)
         if invitation is not None and not is_announced:
             return self._join(invitation.marker, now, is_probe=invitation.is_probe)
-        if not self._backlog.is_sendable(identity):
-            return None
         entry = self._backlog.pop(identity)
         if entry is None:
             return None
@@ -307,7 +310,7 @@ class StatusSender:
         fold = self._backlog.folds.freeze(entry.identity)
         if fold is not None:
             self._backlog.drop(entry)
-            entry = replace(entry, status=fold.status, sequence=0, receipt=None)
+            entry = entry._replace(status=fold.status, sequence=0, receipt=None)
             if fold.ends_registration:
                 self._backlog.put_first(_leaving(fold.device, fold.status))
         self._joining.add(entry.identity)
@@ -327,7 +330,7 @@ class StatusSender:
         if state is DeviceState.DISCONNECT:
             self._announced.pop(entry.identity, None)
         else:
-            self._announced[entry.identity] = Entry(entry.device, entry.status)
+            self._announced[entry.identity] = entry
         counter, publish = self._publish(state, entry, fold)
         carried = None if fold is not None else entry
         flight = Flight(counter, entry.identity, state, now, carried, is_probe)

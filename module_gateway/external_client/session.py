@@ -160,6 +160,8 @@ class Session:
         if message.session_id != self.session_id:
             return self._hear_other_session(message)
         match self.phase, message:
+            case ((Phase.RUNNING | Phase.STOPPING), StatusResponse()):
+                return self._acknowledged(message, now)
             case Phase.AWAIT_CONNECT, ConnectResponse():
                 return self._connected(message, now)
             case Phase.AWAIT_STATUSES, StatusResponse():
@@ -170,8 +172,6 @@ class Session:
                 return self._first_command(message, now)
             case ((Phase.SETTLING | Phase.RUNNING | Phase.STOPPING), Command()):
                 return self._commanded(message, now)
-            case ((Phase.RUNNING | Phase.STOPPING), StatusResponse()):
-                return self._acknowledged(message, now)
             case Phase.AWAIT_CONNECT, _:
                 return self.end(Reason.UNEXPECTED_MESSAGE)
             case _:
@@ -269,6 +269,7 @@ class Session:
             self._backlog.replay.skip(identity, stretch)
         for identity, position in message.applied:
             self._backlog.replay.trim(identity, position)
+            self._backlog.know_applied(identity, position)
             fold = self._backlog.folds.oldest(identity)
             while fold is not None and fold.store_id == position.store_id:
                 if position.sequence < fold.last:

@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from module_gateway.bus.lean_connection import LeanConnection
 from module_gateway.bus.location import BusLocation
-from module_gateway.bus.mqtt_connection import ASK_PART, MqttConnection
-from module_gateway.bus.stream import Stream, open_socket, secure
+from module_gateway.bus.stream import open_socket
+from module_gateway.bus.vigil import ASK_PART
 from module_gateway.protocol.errors import BusError
 from module_gateway.protocol.external import Topics
 
@@ -37,7 +38,7 @@ class Target:
 class Upstream:
     """A connection that is up: CONNACK and both SUBACKs were received."""
 
-    def __init__(self, connection: MqttConnection, topics: Topics) -> None:
+    def __init__(self, connection: LeanConnection, topics: Topics) -> None:
         self._connection = connection
         self._topic = topics.from_gateway
 
@@ -48,7 +49,7 @@ class Upstream:
         ends the connection.
         """
         try:
-            self._connection.send(self._topic, payload)
+            self._connection.send(self._topic, payload, _settled)
         except BusError as error:
             self._connection.lose(str(error))
 
@@ -81,19 +82,14 @@ async def connect(
 
 async def _open(
     target: Target, tls: ssl.SSLContext | None, on_message: Callable[[str, bytes], None]
-) -> MqttConnection:
-    connection: MqttConnection | None = None
+) -> LeanConnection:
+    connection: LeanConnection | None = None
     awaited = "TCP connection"
     topics = target.topics
     try:
         async with asyncio.timeout(target.connect_timeout_s):
-            plain = await open_socket(BusLocation(None, target.host, target.port))
-            stream: Stream = plain
-            if tls is not None:
-                awaited = "TLS handshake"
-                stream = await secure(plain, tls, target.host)
-            awaited = "MQTT session"
-            connection = MqttConnection(
+            stream = await open_socket(BusLocation(None, target.host, target.port))
+            connection = LeanConnection(
                 stream,
                 target.client_id,
                 (topics.to_gateway, topics.disconnect),
@@ -101,6 +97,10 @@ async def _open(
                 on_message,
                 max_in_flight=MAX_IN_FLIGHT,
             )
+            if tls is not None:
+                awaited = "TLS handshake"
+                await connection.attach(tls, target.host)
+            awaited = "MQTT session"
             await connection.open(target.keepalive_s)
     except BaseException as error:
         if connection is not None:
@@ -114,6 +114,10 @@ async def _open(
     return connection
 
 
-async def _watch(connection: MqttConnection, target: Target) -> None:
+async def _watch(connection: LeanConnection, target: Target) -> None:
     ask_after_s = target.keepalive_s * ASK_PART
     raise BusError(await connection.live(ask_after_s, ask_after_s))
+
+
+def _settled(_error: BusError | None) -> None:
+    """The control plane's own answer counts, and a lost connection ends the session anyway."""

@@ -9,8 +9,8 @@ from typing import Final
 
 from module_gateway.bus.location import find_bus
 from module_gateway.bus.mqtt import MqttBus
+from module_gateway.internal_server.rules import Fault
 from module_gateway.internal_server.server import InternalServer
-from module_gateway.internal_server.session import Fault
 from module_gateway.modules.catalog import load_modules
 from module_gateway.runtime.options import Once, add_common_options, load_settings, port_number
 from module_gateway.runtime.process import Runtime, run_process
@@ -86,9 +86,8 @@ async def serve(runtime: Runtime, fault: Fault) -> None:
     settings = runtime.settings
     limit = TimeLimit(settings.module_handler_settings.module_time_limit_ms / 1000)
     modules = load_modules(settings.module_paths, settings.module_settings, limit)
-    bus = MqttBus(
-        find_bus(settings.bus, runtime.state_dir, os.environ), f"{COMPONENT}-{os.getpid()}"
-    )
+    location = find_bus(settings.bus, runtime.state_dir, os.environ)
+    bus = MqttBus(location, f"{COMPONENT}-{os.getpid()}", adapter=settings.bus.adapter)
     runtime.health.set("bus", is_ok=False, detail="not connected yet")
     runtime.health.set("handler", is_ok=False, detail="none was heard yet")
 

@@ -7,7 +7,6 @@ No task, no buffer and no timer of its own; what it shares with other connection
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import time
 from math import inf
@@ -16,7 +15,9 @@ from typing import Final, Protocol, assert_never, cast
 from module_gateway.internal_server import events as ev
 from module_gateway.internal_server import metrics
 from module_gateway.internal_server.connections import HandlerPeer
-from module_gateway.internal_server.session import DeviceSession, SessionRules, State
+from module_gateway.internal_server.offences import PAUSE_S, Offences
+from module_gateway.internal_server.rules import SessionRules
+from module_gateway.internal_server.session import DeviceSession, State
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.identity import Device
@@ -46,6 +47,9 @@ _WRONG_REASONS: Final = (
 )
 """Ends that somebody should look at; every other one is part of a device's life."""
 
+_OFFENCES: Final = (bus_pb2.PROTOCOL_VIOLATION, bus_pb2.STATUS_INVALID)
+"""What a device may do a few times only before it is slowed down."""
+
 _AFTER_CLOSE: Final = (ev.Drop, ev.AnswerProbe)
 """Executing one effect may close the connection (a write that overflows); then the rest is void."""
 
@@ -53,11 +57,16 @@ _AFTER_CLOSE: Final = (ev.Drop, ev.AnswerProbe)
 class Host(Protocol):
     """What a connection needs of the server around it."""
 
+    offences: Offences
+
     def opened(self, connection: DeviceConnection) -> None:
         """A socket was accepted."""
 
-    def stepped(self, connection: DeviceConnection) -> None:
+    def stepped(self, connection: DeviceConnection, now: float) -> None:
         """The session has taken an event: deadlines, budgets and counts may have changed."""
+
+    def answered(self, connection: DeviceConnection, now: float) -> None:
+        """A status has got its command by the short way: nothing is outstanding any more."""
 
     def ended(self, connection: DeviceConnection, close: ev.Close) -> None:
         """The socket is gone. Comes once, last."""
@@ -68,10 +77,12 @@ class Host(Protocol):
     def hold(self, connection: DeviceConnection) -> None:
         """Its handler is saturated: give it FramesHeld now and FramesReleased later."""
 
-    def request_connect(self, connection: DeviceConnection, device: Device) -> None:
+    def request_connect(self, connection: DeviceConnection, device: Device, now: float) -> None:
         """Ask the owning handler."""
 
-    def request_status(self, connection: DeviceConnection, sequence: int, status: bytes) -> None:
+    def request_status(
+        self, connection: DeviceConnection, sequence: int, status: bytes, now: float
+    ) -> None:
         """Hand a status to the connection's handler."""
 
     def answer_probe(self, connection: DeviceConnection, *, is_alive: bool) -> None:
@@ -124,6 +135,11 @@ class DeviceConnection(asyncio.Protocol):
         return self.session.deadline
 
     @property
+    def asked_at(self) -> float:
+        """See `DeviceSession.asked_at`."""
+        return self.session.asked_at
+
+    @property
     def peer_name(self) -> str:
         """Address and port of the device, for the log."""
         name = self._transport.get_extra_info("peername") if self._transport is not None else None
@@ -144,7 +160,30 @@ class DeviceConnection(asyncio.Protocol):
         peer = self.peer
         if peer.is_saturated if peer is not None else self._host.is_saturated():
             self._host.hold(self)
-        self.take(ev.BytesReceived(chunk))
+        try:
+            now = time.monotonic()
+            status = self.session.take_status(chunk, now)
+            if status is None:
+                self._step(ev.BytesReceived(chunk), now)
+            else:
+                self._host.request_status(self, self.session.last_sequence, status, now)
+        except Exception:  # noqa: BLE001  # the supervisor edge of `take`
+            self._fail()
+
+    def reply(self, sequence: int, command: bytes) -> None:
+        """The handler answers status `sequence`: it is committed."""
+        try:
+            now = time.monotonic()
+            asked_at = self.session.asked_at
+            frame = self.session.take_reply(sequence, command)
+            if frame is None:
+                self._step(ev.ReplyArrived(sequence, command), now)
+            else:
+                metrics.REPLY_WAIT.observe(now - asked_at)
+                self._write(frame)
+                self._host.answered(self, now)
+        except Exception:  # noqa: BLE001  # the supervisor edge of `take`
+            self._fail()
 
     def eof_received(self) -> None:
         """See asyncio.Protocol: a device that says goodbye wants no answer any more."""
@@ -170,15 +209,16 @@ class DeviceConnection(asyncio.Protocol):
     def take(self, event: ev.Event) -> None:
         """Step the session and execute what it wants; an exception ends this connection only."""
         try:
-            for effect in self.session.step(event, time.monotonic()):
-                if self._close is None or isinstance(effect, _AFTER_CLOSE):
-                    self._execute(effect)
-            self._host.stepped(self)
-            self._read_or_not()
+            self._step(event, time.monotonic())
         except Exception:  # noqa: BLE001  # a named supervisor edge: one connection must not harm another
-            metrics.DEFECTS.inc()
-            _log.exception("connection_failed", peer=self.peer_name, instance=self.instance)
-            self._abandon()
+            self._fail()
+
+    def _step(self, event: ev.Event, now: float) -> None:
+        for effect in self.session.step(event, now):
+            if self._close is None or isinstance(effect, _AFTER_CLOSE):
+                self._execute(effect, now)
+        self._host.stepped(self, now)
+        self._read_or_not()
 
     def has_pending_end(self) -> bool:
         """Whether the kernel knows more than we: the peer has closed or reset (I9, contract R3)."""
@@ -196,10 +236,10 @@ class DeviceConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _execute(self, effect: ev.Effect) -> None:
+    def _execute(self, effect: ev.Effect, now: float) -> None:
         match effect:
             case ev.RequestStatus(sequence, status):
-                self._host.request_status(self, sequence, status)
+                self._host.request_status(self, sequence, status, now)
             case ev.WriteCommand(frame, waited_s):
                 if waited_s >= 0:
                     metrics.REPLY_WAIT.observe(waited_s)
@@ -207,19 +247,19 @@ class DeviceConnection(asyncio.Protocol):
                     metrics.PUSHES.inc()
                 self._write(frame)
             case ev.RequestConnect(device):
-                self._host.request_connect(self, device)
+                self._host.request_connect(self, device, now)
             case ev.WriteConnectResponse(frame, response, waited_s):
                 metrics.CONNECT_WAIT.observe(waited_s)
                 metrics.CONNECT_RESPONSES.labels(response).inc()
                 self._write(frame)
-                if response == 0:
+                if response == 0 and not self._host.offences.is_slowed(self._offender()):
                     _log.info("device_connected", **self._names())
             case ev.AnswerProbe(is_alive):
                 self._host.answer_probe(self, is_alive=is_alive)
             case ev.Drop(reason):
                 metrics.DROPPED.labels(reason).inc()
             case ev.Close():
-                self._end(effect)
+                self._end(effect, now)
             case _:
                 assert_never(effect)
 
@@ -237,23 +277,45 @@ class DeviceConnection(asyncio.Protocol):
         else:
             transport.write(frame)
 
-    def _end(self, close: ev.Close) -> None:
+    def _end(self, close: ev.Close, now: float) -> None:
+        """Close the socket: at once, or after a pause for somebody who offends again and again."""
         self._close = close
         metrics.CLOSED.labels(close.reason).inc()
-        is_wrong = close.cause in _WRONG_CAUSES or close.reason in _WRONG_REASONS
-        level = logging.WARNING if is_wrong else logging.INFO
-        event = "device_refused" if close.cause == bus_pb2.REFUSED else "device_closed"
-        detail = clean_text(close.detail, MAX_DETAIL_CHARS) if close.detail else None
-        names = self._names()
-        if level == logging.INFO:  # said when it connected; the instance leads there
-            del names["peer"]
-        _log.log(level, event, **names, reason=close.reason, detail=detail)
-        if self._transport is None:
+        unlogged: int | None = 0
+        if close.cause in _OFFENCES or close.cause == bus_pb2.REFUSED:
+            unlogged = self._host.offences.note(self._offender(), now)
+        if unlogged is not None:
+            self._log_end(close, unlogged)
+        transport = self._transport
+        if transport is None:
             return
-        if close.flushes:
-            self._transport.close()
+        if unlogged is None and close.cause in _OFFENCES:
+            metrics.SLOWED.inc()
+            asyncio.get_running_loop().call_later(PAUSE_S, transport.abort)
+        elif close.flushes:
+            transport.close()
         else:
-            self._transport.abort()
+            transport.abort()
+
+    def _log_end(self, close: ev.Close, unlogged: int) -> None:
+        is_wrong = close.cause in _WRONG_CAUSES or close.reason in _WRONG_REASONS
+        event = "device_refused" if close.cause == bus_pb2.REFUSED else "device_closed"
+        facts: dict[str, str | int | None] = {**self._names(), "reason": close.reason}
+        facts["detail"] = clean_text(close.detail, MAX_DETAIL_CHARS) if close.detail else None
+        if unlogged:
+            facts["unlogged"] = unlogged
+        if is_wrong:
+            _log.warning(event, **facts)
+        else:
+            del facts["peer"]  # said when it connected; the instance leads there
+            _log.info(event, **facts)
+
+    def _offender(self) -> str:
+        """Who answers for what comes over this connection."""
+        session = self.session
+        if session.is_decided and session.device is not None:
+            return str(session.device.identity)
+        return self.peer_name.rpartition(":")[0]
 
     def _read_or_not(self) -> None:
         transport = self._transport
@@ -266,7 +328,10 @@ class DeviceConnection(asyncio.Protocol):
         else:
             transport.pause_reading()
 
-    def _abandon(self) -> None:
+    def _fail(self) -> None:
+        """A defect of ours ends this connection: called while its exception is handled."""
+        metrics.DEFECTS.inc()
+        _log.exception("connection_failed", peer=self.peer_name, instance=self.instance)
         self.session.state = State.CLOSED
         if self._close is None:
             self._close = ev.Close(Reason.DEFECT, bus_pb2.LOST, flushes=False)

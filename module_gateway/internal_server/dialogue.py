@@ -76,7 +76,7 @@ class HandlerDialogue:
 
     # ---- what connections want -----------------------------------------------------------
 
-    def request_connect(self, connection: DeviceConnection, device: Device) -> None:
+    def request_connect(self, connection: DeviceConnection, device: Device, now: float) -> None:
         """Ask the owning handler; without one the reply window runs out (I13)."""
         owner = self._routes.owner(device.identity)
         peer = self._peers.get(owner) if owner is not None else None
@@ -93,11 +93,13 @@ class HandlerDialogue:
             connection.peer = peer
             peer.add(connection.instance, connection.session)
             self._asked[connection.instance] = connection
-            self._count(connection, peer, SLOW_CONNECT)
+            self._count(connection, peer, now + SLOW_CONNECT * self._demand.reply_window_s)
 
-    def request_status(self, connection: DeviceConnection, sequence: int, status: bytes) -> None:
+    def request_status(
+        self, connection: DeviceConnection, sequence: int, status: bytes, now: float
+    ) -> None:
         """Hand a status over. One that cannot be sent leaves a gap and no answer: both close."""
-        metrics.STATUSES.inc()
+        metrics.STATUSES.add()
         peer = connection.peer
         if peer is None:
             return
@@ -105,17 +107,17 @@ class HandlerDialogue:
         request = message.status_request
         request.instance, request.sequence, request.status = connection.instance, sequence, status
         if self.link.send(peer.address, message):
-            self._count(connection, peer, SLOW_STATUS)
+            self._count(connection, peer, now + SLOW_STATUS * self._demand.reply_window_s)
 
     def answer_probe(self, connection: DeviceConnection, *, is_alive: bool) -> None:
         """Tell the connection's handler whether it lives."""
         if connection.peer is not None:
             self._send_probe_answer(connection.peer.address, connection.instance, is_alive=is_alive)
 
-    def stepped(self, connection: DeviceConnection) -> None:
+    def stepped(self, connection: DeviceConnection, now: float) -> None:
         """Its answer may have come, or is not waited for any more."""
         if connection.slow_at is not None and not connection.session.is_waiting:
-            self._settle(connection)
+            self._settle(connection, now)
 
     def is_saturated(self) -> bool:
         """Whether every handler that owns something is; a newcomer's owner is not known yet."""
@@ -132,7 +134,7 @@ class HandlerDialogue:
     def ended(self, connection: DeviceConnection, cause: bus_pb2.EndCause) -> None:
         """Its socket is closed: say so, once, if the handler was ever asked about it."""
         self._held.pop(connection, None)
-        self._settle(connection)
+        self._settle(connection, time.monotonic())
         peer = connection.peer
         if peer is None:
             return
@@ -151,21 +153,21 @@ class HandlerDialogue:
             message.live_digest.CopyFrom(peer.digest())
             self.link.send(peer.address, message)
 
-    def _count(self, connection: DeviceConnection, peer: HandlerPeer, slow: float) -> None:
+    def _count(self, connection: DeviceConnection, peer: HandlerPeer, slow_at: float) -> None:
         if connection.slow_at is None:
-            connection.slow_at = time.monotonic() + slow * self._demand.reply_window_s
+            connection.slow_at = slow_at
             peer.asked()
 
-    def _settle(self, connection: DeviceConnection) -> None:
-        if self._uncount(connection):
+    def _settle(self, connection: DeviceConnection, now: float) -> None:
+        if self._uncount(connection, now):
             self._release()
 
-    def _uncount(self, connection: DeviceConnection) -> bool:
+    def _uncount(self, connection: DeviceConnection, now: float) -> bool:
         """No answer is outstanding any more. True when its handler can take more again."""
         slow_at, connection.slow_at = connection.slow_at, None
         if slow_at is None or connection.peer is None:
             return False
-        return connection.peer.settled(was_slow=time.monotonic() >= slow_at)
+        return connection.peer.settled(was_slow=now >= slow_at)
 
     def _release(self) -> None:
         """Let held connections go on whose handler can take more, first come, first served."""
@@ -220,15 +222,20 @@ class HandlerDialogue:
         if sender.kind != bus_pb2.MODULE_HANDLER:
             metrics.DROPPED.labels(Reason.UNEXPECTED_MESSAGE).inc(len(messages))
             return
+        peer = self._peers.get(sender)
         for message in messages:
-            self._take(sender, message)
+            if not message.HasField("status_reply"):
+                self._take(sender, message)
+                continue
+            reply = message.status_reply
+            connection = self._asked.get(reply.instance)
+            if connection is None or connection.peer is not peer:
+                metrics.DROPPED.labels(Reason.LATE_REPLY).inc()
+            else:
+                connection.reply(reply.sequence, reply.command)
 
     def _take(self, sender: Address, message: bus_pb2.Message) -> None:
         match message.WhichOneof("body"):
-            case "status_reply":
-                reply = message.status_reply
-                event: ev.Event = ev.ReplyArrived(reply.sequence, reply.command)
-                self._pass_on(sender, reply.instance, event)
             case "connect_verdict":
                 verdict = message.connect_verdict
                 self._pass_on(sender, verdict.instance, ev.VerdictArrived(verdict.response))
@@ -334,12 +341,13 @@ class HandlerDialogue:
     def _move_connections(self) -> set[Address]:
         """Give connections to the handlers that own them now; returns who got some."""
         receivers: set[Address] = set()
+        now = time.monotonic()
         for connection in list(self._asked.values()):
             device, old = connection.session.device, connection.peer
             owner = self._routes.owner(device.identity) if device is not None else None
             if owner is None or old is None or owner == old.address:
                 continue
-            self._uncount(connection)
+            self._uncount(connection, now)
             old.remove(connection.instance)
             connection.peer = self._peers[owner]
             connection.peer.add(connection.instance, connection.session)

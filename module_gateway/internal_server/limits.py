@@ -30,12 +30,14 @@ once, and time alone would pass without a read."""
 class SharedLimits:
     """Counts connections and their unread bytes, and looks after their deadlines."""
 
-    def __init__(self, max_connections: int, receive_budget_bytes: int) -> None:
+    def __init__(
+        self, max_connections: int, receive_budget_bytes: int, reply_window_s: float
+    ) -> None:
         self.connections: Final[set[DeviceConnection]] = set()
         self.max_connections: Final = max_connections
         self._receive_budget_bytes = receive_budget_bytes
         self._buffered_bytes = 0
-        self._deadlines: Deadlines[DeviceConnection] = Deadlines()
+        self._deadlines: Deadlines[DeviceConnection] = Deadlines(reply_window_s)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
         self._turns_left = 0
@@ -68,17 +70,14 @@ class SharedLimits:
             largest = max(self.connections, key=lambda one: one.buffered_bytes)
             largest.take(ev.CloseOrdered(Reason.BUFFER_BUDGET, bus_pb2.PROTOCOL_VIOLATION))
 
-    def expect_answer(self, connection: DeviceConnection) -> None:
+    def expect_answer(self, connection: DeviceConnection, now: float) -> None:
         """It has just begun to wait."""
-        self._deadlines.expect_answer(connection)
-        if connection.session.deadline < self._timer_at:
+        if self._deadlines.expect_answer(connection, now):
             self._arm()
 
     def watch(self, connection: DeviceConnection) -> None:
         """Its deadline may have moved."""
-        session = connection.session
-        if not session.is_waiting and session.deadline < connection.watched_at:
-            self._deadlines.watch(connection)
+        if not connection.session.is_waiting and self._deadlines.watch(connection):
             self._arm()
 
     def stop(self) -> None:

@@ -20,7 +20,9 @@ from module_gateway.internal_server import events as ev
 from module_gateway.internal_server.connection import DeviceConnection
 from module_gateway.internal_server.dialogue import Demand, HandlerDialogue
 from module_gateway.internal_server.limits import SharedLimits
-from module_gateway.internal_server.session import Fault, SessionRules, State
+from module_gateway.internal_server.offences import Offences
+from module_gateway.internal_server.rules import Fault, SessionRules
+from module_gateway.internal_server.session import State
 from module_gateway.internal_server.validation import Admission, KnownModule, is_role_conventional
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
@@ -69,6 +71,7 @@ class InternalServer:
         attached = {n for e in settings.external_connection.endpoints for n in e.modules}
         admission = Admission(modules, frozenset(attached), own.max_text_bytes)
         self.started: Final = asyncio.Event()
+        self.offences = Offences()
         self.bound_port = 0
         self._settings = own
         self._ip_address = _ip_address(settings)
@@ -83,7 +86,9 @@ class InternalServer:
             max_frame_bytes=own.max_frame_bytes,
             fault=fault,
         )
-        self._limits = SharedLimits(_possible_connections(own), own.receive_budget_bytes)
+        self._limits = SharedLimits(
+            _possible_connections(own), own.receive_budget_bytes, self._rules.reply_window_s
+        )
         self._dialogue = HandlerDialogue(
             bus,
             settings.bus,
@@ -178,13 +183,17 @@ class InternalServer:
         else:
             self._limits.watch(connection)
 
-    def stepped(self, connection: DeviceConnection) -> None:
+    def stepped(self, connection: DeviceConnection, now: float) -> None:
         """See Host."""
         self._limits.account(connection)
-        self._dialogue.stepped(connection)
+        self._dialogue.stepped(connection, now)
         self._limits.watch(connection)
         if self._is_stopping and not connection.session.is_waiting:
             self._order_shutdown(connection)
+
+    def answered(self, connection: DeviceConnection, now: float) -> None:
+        """See Host."""
+        self._dialogue.stepped(connection, now)
 
     def ended(self, connection: DeviceConnection, close: ev.Close) -> None:
         """See Host."""
@@ -201,17 +210,19 @@ class InternalServer:
         """See Host."""
         self._dialogue.hold(connection)
 
-    def request_connect(self, connection: DeviceConnection, device: Device) -> None:
+    def request_connect(self, connection: DeviceConnection, device: Device, now: float) -> None:
         """See Host."""
         if not is_role_conventional(device.identity.role):
             _log.warning("role_unconventional", role=clean_text(device.identity.role))
-        self._limits.expect_answer(connection)
-        self._dialogue.request_connect(connection, device)
+        self._limits.expect_answer(connection, now)
+        self._dialogue.request_connect(connection, device, now)
 
-    def request_status(self, connection: DeviceConnection, sequence: int, status: bytes) -> None:
+    def request_status(
+        self, connection: DeviceConnection, sequence: int, status: bytes, now: float
+    ) -> None:
         """See Host."""
-        self._limits.expect_answer(connection)
-        self._dialogue.request_status(connection, sequence, status)
+        self._limits.expect_answer(connection, now)
+        self._dialogue.request_status(connection, sequence, status, now)
 
     def answer_probe(self, connection: DeviceConnection, *, is_alive: bool) -> None:
         """See Host."""

@@ -7,29 +7,33 @@
 Pure: events and the time come in, effects go out; sockets, timers and the bus are elsewhere.
 Frames are taken one at a time: while a verdict or a reply is outstanding, or frames are held, the
 next one is not looked at, so pipelined frames are answered strictly in order.
+
+One whole frame with nothing before or behind it, which is what nearly every status is, has a short
+way, `take_status` and `take_reply`, that changes the state as `step` would.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, auto, unique
 from math import inf
 from typing import Final, assert_never
 
 from module_gateway.internal_server import events as ev
+from module_gateway.internal_server.rules import Fault, SessionRules
 from module_gateway.internal_server.validation import Refusal
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason, RemoteProtocolError
-from module_gateway.protocol.framing import FrameDecoder
+from module_gateway.protocol.framing import HEADER_SIZE_BYTES, FrameDecoder
 from module_gateway.protocol.identity import Device
 from module_gateway.protocol.internal import (
     ConnectResponseType,
     DeviceConnect,
     DeviceStatus,
     decode_client_message,
-    encode_command,
+    encode_command_for,
     encode_connect_response,
+    encode_device,
+    status_of,
 )
 
 PIPELINE_SIZE_BYTES: Final = 64 * 1024
@@ -49,32 +53,6 @@ class State(Enum):
     CONNECTED = auto()
     AWAITING_COMMAND = auto()
     CLOSED = auto()
-
-
-@unique
-class Fault(Enum):
-    """Misbehaviour on request, for tests of clients (fleet-protocol 5.2)."""
-
-    NONE = auto()
-    COMMUNICATION_ERROR = auto()
-    """Answer every connect with response type -1."""
-    SILENT_CONNECT = auto()
-    """Never send a connect response, but go on as connected."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionRules:
-    """What holds for every connection of a server. Defaults: fleet-protocol 1.5, 2.6, 2.7, 2.9."""
-
-    admit: Callable[[Device], Refusal | None]
-    """Judges a device before its handler is asked."""
-    connect_deadline_s: float = 5.0
-    frame_deadline_s: float = 10.0
-    reply_window_s: float = 0.25
-    inactivity_s: float = 30.0
-    write_deadline_s: float = 5.0
-    max_frame_bytes: int = 1024 * 1024
-    fault: Fault = Fault.NONE
 
 
 _REFUSAL_REASONS: Final[dict[int, Reason]] = {
@@ -97,14 +75,14 @@ class DeviceSession:
     __slots__ = (
         "_connected_at",
         "_decoder",
+        "_device_bytes",
         "_frame_started_at",
-        "_handed_over_at",
         "_heard_at",
         "_is_held",
         "_last_status_at",
         "_rules",
         "_stalled_at",
-        "_status_device",
+        "asked_at",
         "device",
         "is_decided",
         "last_sequence",
@@ -119,16 +97,17 @@ class DeviceSession:
         """Of the statuses handed over; 0 for none."""
         self.is_decided = False
         """Whether an OK verdict was received."""
+        self.asked_at = inf
+        """When the answer that is waited for was asked for; infinity while none is."""
         self._rules = rules
         self._decoder = FrameDecoder(rules.max_frame_bytes)
         self._connected_at = now  # until then: accepted at
         self._last_status_at = now
         self._heard_at = now
-        self._handed_over_at = now
         self._frame_started_at = inf
         self._stalled_at = inf
         self._is_held = False
-        self._status_device: Device | None = None
+        self._device_bytes = b""  # of the last status, else of the connect
 
     @property
     def is_waiting(self) -> bool:
@@ -143,7 +122,7 @@ class DeviceSession:
     @property
     def wants_bytes(self) -> bool:
         """Whether the socket should be read."""
-        if self._is_held or self._stalled_at != inf:
+        if self._is_held or self._stalled_at != inf or self.state is State.CLOSED:
             return False
         return not self.is_waiting or self._decoder.buffered_bytes < PIPELINE_SIZE_BYTES
 
@@ -159,7 +138,7 @@ class DeviceSession:
                 reason = Reason.QUEUE_FULL if self._is_held else Reason.CONNECT_DEADLINE
                 due = (self._connected_at + rules.connect_deadline_s, reason)
             case State.DECIDING | State.AWAITING_COMMAND:
-                due = (self._handed_over_at + rules.reply_window_s, Reason.REPLY_TIMEOUT)
+                due = (self.asked_at + rules.reply_window_s, Reason.REPLY_TIMEOUT)
             case State.CONNECTED:
                 due = (self._last_status_at + rules.inactivity_s, Reason.INACTIVE)
             case State.CLOSED:
@@ -171,6 +150,48 @@ class DeviceSession:
         if self._stalled_at != inf:
             due = min(due, (self._stalled_at + rules.write_deadline_s, Reason.NOT_READING))
         return due
+
+    # ---- the short way -------------------------------------------------------------------
+
+    def take_status(self, chunk: bytes, now: float) -> bytes | None:
+        """Take a chunk that is one whole status of this device, when nothing else is to be done.
+
+        Returns the status, numbered `last_sequence`. None: not taken, `step` must see the chunk.
+        """
+        if self.state is not State.CONNECTED or not self._is_undisturbed():
+            return None
+        message = chunk[HEADER_SIZE_BYTES:]
+        is_whole = int.from_bytes(chunk[:HEADER_SIZE_BYTES], "little") == len(message)
+        if not is_whole or len(message) > self._rules.max_frame_bytes:
+            return None
+        status = status_of(message, self._device_bytes)
+        if status is not None:
+            self._heard_at = now
+            self._hand_over(now)
+        return status
+
+    def take_reply(self, sequence: int, command: bytes) -> bytes | None:
+        """Take the reply that is waited for, when nothing else is to be done.
+
+        Returns the frame to be written. None: not taken, `step` must see the reply.
+        """
+        is_awaited = self.state is State.AWAITING_COMMAND and sequence == self.last_sequence
+        if not is_awaited or not self._is_undisturbed():
+            return None
+        self.state = State.CONNECTED
+        self.asked_at = inf
+        return encode_command_for(self._device_bytes, command)
+
+    def _is_undisturbed(self) -> bool:
+        """No part of a frame waits, nothing holds frames back."""
+        return not (self._is_held or self._decoder.buffered_bytes) and self._stalled_at == inf
+
+    def _hand_over(self, now: float) -> None:
+        self.state = State.AWAITING_COMMAND
+        self.last_sequence += 1
+        self._last_status_at = self.asked_at = now
+
+    # ---- the table -----------------------------------------------------------------------
 
     def step(self, event: ev.Event, now: float) -> list[ev.Effect]:  # noqa: C901, PLR0912  # one arm per event
         """Take one event at time `now` and say what must be done, in this order."""
@@ -271,10 +292,8 @@ class DeviceSession:
                 assert self.device is not None  # noqa: S101  # CONNECTED is only reached with one
                 if device.identity != self.device.identity:
                     raise RemoteProtocolError(Reason.OTHER_DEVICE, str(device.identity))
-                self.state = State.AWAITING_COMMAND
-                self.last_sequence += 1
-                self._last_status_at = self._handed_over_at = now
-                self._status_device = device
+                self._hand_over(now)
+                self._device_bytes = encode_device(device)
                 effects.append(ev.RequestStatus(self.last_sequence, status))
             case _:
                 raise RemoteProtocolError(
@@ -293,7 +312,8 @@ class DeviceSession:
             self._refuse(device, response, refusal.reason, 0.0, effects, detail=detail)
             return
         self.state = State.DECIDING
-        self._handed_over_at = now
+        self.asked_at = now
+        self._device_bytes = encode_device(device)
         effects.append(ev.RequestConnect(device))
 
     # ---- answers -------------------------------------------------------------------------
@@ -303,7 +323,8 @@ class DeviceSession:
         if self.state is not State.DECIDING or device is None:
             effects.append(ev.Drop(Reason.LATE_REPLY))
             return
-        waited_s = now - self._handed_over_at
+        waited_s = now - self.asked_at
+        self.asked_at = inf
         if response != ConnectResponseType.OK:
             reason = _REFUSAL_REASONS.get(response, Reason.DEVICE_NOT_SUPPORTED)
             self._refuse(device, response, reason, waited_s, effects)
@@ -334,13 +355,13 @@ class DeviceSession:
     def _take_reply(
         self, sequence: int, command: bytes, now: float, effects: list[ev.Effect]
     ) -> None:
-        device = self._status_device
-        is_awaited = self.state is State.AWAITING_COMMAND and sequence == self.last_sequence
-        if not is_awaited or device is None:
+        if self.state is not State.AWAITING_COMMAND or sequence != self.last_sequence:
             effects.append(ev.Drop(Reason.LATE_REPLY))
             return
+        frame = encode_command_for(self._device_bytes, command)
+        effects.append(ev.WriteCommand(frame, now - self.asked_at))
         self.state = State.CONNECTED
-        effects.append(ev.WriteCommand(encode_command(device, command), now - self._handed_over_at))
+        self.asked_at = inf
         self._take_frames(now, effects)
 
     def _push(self, command: bytes, effects: list[ev.Effect]) -> None:
@@ -348,7 +369,8 @@ class DeviceSession:
         if self.device is None or not self.is_decided:
             effects.append(ev.Drop(Reason.COMMAND_DEVICE_LEFT))
             return
-        effects.append(ev.WriteCommand(encode_command(self.device, command), -1.0))
+        frame = encode_command_for(encode_device(self.device), command)
+        effects.append(ev.WriteCommand(frame, -1.0))
 
     # ---- ends ----------------------------------------------------------------------------
 
@@ -373,5 +395,6 @@ class DeviceSession:
         detail: str = "",
     ) -> None:
         self.state = State.CLOSED
+        self.asked_at = inf
         self._decoder = FrameDecoder(self._rules.max_frame_bytes)
         effects.append(ev.Close(reason, cause, flushes, detail))

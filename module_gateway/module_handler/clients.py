@@ -78,9 +78,12 @@ class Clients:
     def _outbox_ack(self, sender: Address, message: bus_pb2.Message, turn: Turn) -> None:
         ack = message.outbox_ack
         lease = self._upstream.current(sender, ack.endpoint, ack.epoch, turn)
-        identity = Device.from_message(ack.device).identity
-        if lease is not None and identity.module in lease.modules:
-            self._upstream.acknowledge(identity, ack.first_sequence, ack.sequence, turn)
+        if lease is None:
+            return
+        for stretch in ack.acknowledged:
+            identity = Device.from_message(stretch.device).identity
+            if identity.module in lease.modules:
+                self._upstream.acknowledge(identity, stretch.first_sequence, stretch.sequence, turn)
 
     def _snapshot_request(self, sender: Address, message: bus_pb2.Message, turn: Turn) -> None:
         request = message.snapshot_request

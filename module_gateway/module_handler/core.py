@@ -229,10 +229,8 @@ class Core:
             self._upstream.client_lost(peer)
 
     def _page_read(self, page: Page, turn: Turn) -> None:
-        folding = self._upstream.page_read(page, turn)
-        if folding is not None:
-            identity = folding.fold.device.identity
-            self._devices.note_fold(identity, folding.failure, turn.now)
+        for identity, failure in self._upstream.page_read(page, turn):
+            self._devices.note_fold(identity, failure, turn.now)
 
     def _store_touched(self, turn: Turn) -> None:
         """What has changed. How far a connection is, is no change by itself: its server knows."""

@@ -12,17 +12,21 @@ over, so nothing here is ever repeated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, TypeAlias
 
 from module_gateway.bus.address import Address
+from module_gateway.module_handler.condensing import Condenser
 from module_gateway.module_handler.outbox import Entry, Outbox
 from module_gateway.module_handler.store import Page, StreamQuery
 from module_gateway.module_handler.stream import Numbered, Stream, Window
 from module_gateway.protocol import bus_pb2
-from module_gateway.protocol.identity import Device
+from module_gateway.protocol.errors import ModuleError
+from module_gateway.protocol.identity import Device, Identity
 
 __all__ = ["Lease", "Numbered", "Window"]
+
+Condense: TypeAlias = Callable[[frozenset[int]], Condenser | None]
 
 
 class Lease:
@@ -38,6 +42,7 @@ class Lease:
         held_to: entries with replay up to this number may wait at the client, which sends them
             one by one: a fold of them would count them twice.
         asked_snapshot: the client's last request for a snapshot that is not answered; 0: none.
+        condenser: folds FOLDED, which is held meanwhile; None when there is no need.
         cut: while live and replayed entries are delivered beside each other, the last number
             that REPLAYED carries.
     """
@@ -61,13 +66,16 @@ class Lease:
         self.exposed_to = 0
         self.held_to = 0
         self.asked_snapshot = 0
+        self.condenser: Condenser | None = None
         self.cut: int | None = None
+        self._condense: Condense | None = None
         self._replayed_modules: Final = modules & replayed
 
         def stream(lane: int, carried: frozenset[int]) -> Stream:
             return Stream(endpoint, lane, carried, window, reads)
 
-        self._folded = stream(bus_pb2.FOLDED, modules - replayed)
+        self._folded_modules: Final = modules - replayed
+        self._folded = stream(bus_pb2.FOLDED, self._folded_modules)
         self._replayed = stream(bus_pb2.REPLAYED, self._replayed_modules)
         self._live = stream(bus_pb2.LIVE, self._replayed_modules)
         # What is fresh goes first: a turn may hand out a whole window of each.
@@ -75,9 +83,14 @@ class Lease:
 
     # Its life
 
-    def start(self, client: Address, outbox: Outbox) -> None:
-        """Begin all lanes anew, with the oldest unacknowledged entry, as delivery 1."""
+    def start(self, client: Address, outbox: Outbox, condense: Condense | None = None) -> None:
+        """Begin all lanes anew, with the oldest unacknowledged entry, as delivery 1.
+
+        `condense`, for a client that holds nothing, gets the modules of FOLDED; what it gives
+        folds that lane first, None: it is not deep.
+        """
         self.client = client
+        self._condense = condense
         for stream in self._streams:
             stream.renumber()
         self._begin(outbox)
@@ -103,6 +116,7 @@ class Lease:
         """The client is silent. What is exposed stays so: its session may live on."""
         self.is_suspended = True
         self.asked_snapshot = 0
+        self.condenser = None
         for stream in self._streams:
             stream.stop()
 
@@ -124,10 +138,16 @@ class Lease:
     def _begin(self, outbox: Outbox) -> None:
         self.is_suspended = False
         self.asked_snapshot = 0
-        self.cut = None
+        self.cut = self.condenser = None
         self._live.stop()
         self._folded.start(outbox)
         self._replayed.start(outbox)
+        if self._condense is not None:
+            self.condenser = self._condense(self._folded_modules)
+        if self.condenser is None:
+            self._condense = None
+        else:
+            self._folded.hold()
 
     def _split(self, outbox: Outbox) -> None:
         """From here on what is new overtakes. Said again it changes nothing."""
@@ -163,6 +183,30 @@ class Lease:
         for stream in self._streams:
             if stream.lane == lane:
                 stream.taken(number)
+
+    # While it condenses
+
+    def behind(self, outbox: Outbox) -> frozenset[Identity]:
+        """Whose older statuses are still to come."""
+        if self.condenser is None:
+            return frozenset()
+        owed = outbox.identities()
+        return frozenset(each for each in owed if each.module in self._folded_modules)
+
+    def fold_read(self, condenser: Condenser) -> list[tuple[Identity, ModuleError]]:
+        """Fold what was read of the lane that is held; returns what modules refused.
+
+        When there is nothing more to read, the lane goes on with the folds.
+        """
+        failures = condenser.add(self._folded.take_read())
+        if condenser.has_given_up:
+            self._folded.go_on(None)
+        elif self._folded.has_read_hold:
+            self._folded.go_on(condenser.result())
+        else:
+            return failures
+        self.condenser = self._condense = None
+        return failures
 
     # Out
 

@@ -4,8 +4,7 @@ Pure. Each identity has one log, across all its registrations; numbers grow over
 together. The entries themselves are in the store: here is only how many there are, how large, how
 old and up to which number, in extents. So memory follows the identities and not the backlog.
 
-A trim that ends within an extent counts the extent in full until it has passed it; a log that is
-emptied is exact.
+A trim within an extent counts it in full until it has passed it; a log that is emptied is exact.
 """
 
 from __future__ import annotations
@@ -47,6 +46,7 @@ class Entry:
             a fold. A fold stands for all entries of its identity up to its sequence.
         time_unix_ms: wall time of the publication.
         first_sequence: the oldest entry that a fold covers, 0 when it is none.
+        indivisible: of a fold that is not stored, up to where there is a stored one in it.
     """
 
     sequence: int
@@ -57,6 +57,7 @@ class Entry:
     error: bytes | None = None
     time_unix_ms: int = 0
     first_sequence: int = 0
+    indivisible: int | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -343,8 +344,7 @@ class Outbox:
     def acknowledge(self, identity: Identity, sequence: int, first_sequence: int) -> int | None:
         """Forget what the control plane has: the entries `first_sequence` … `sequence`.
 
-        Returns:
-            Where what was forgotten begins, which is later if a fold must stay; None for nothing.
+        Returns where that begins, which is later if a fold must stay; None for nothing.
         """
         log = self._logs.get(identity)
         if log is None:

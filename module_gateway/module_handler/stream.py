@@ -15,7 +15,7 @@ their turn comes; one that was folded is replaced by the fold, and what the fold
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -88,6 +88,7 @@ class Stream:
         self._tail_bytes = 0
         self._tail_start = 0
         self._read: int | None = None
+        self._hold: int | None = None
         self._folds: dict[Identity, Entry] = {}
 
     # Where it stands
@@ -100,11 +101,15 @@ class Stream:
     @property
     def is_idle(self) -> bool:
         """Nothing waits to be handed out, and something could be."""
+        if self._hold is not None:
+            return False
         return self._is_flowing and self._is_open and not (self._waits or self._is_behind)
 
     @property
     def is_exhausted(self) -> bool:
-        """Everything was handed out that the window lets through."""
+        """Everything was handed out that the window lets through, or a hold."""
+        if self._hold is not None:
+            return True
         return not self._is_open or not (self._waits or self._is_behind)
 
     @property
@@ -135,6 +140,29 @@ class Stream:
         self._page_end = self._tail_start = sequence
         self._is_flowing = True
 
+    def hold(self) -> None:
+        """Hand out nothing until `go_on`, but read what is there now: see `take_read`."""
+        self._hold = self._tail_start
+
+    def take_read(self) -> list[Entry]:
+        """Entries that were read since it is held, in order; each once."""
+        taken = list(self._page)
+        self._page.clear()
+        return taken
+
+    @property
+    def has_read_hold(self) -> bool:
+        """Whether everything was read that was there when it was held."""
+        return self._hold is not None and self._page_end >= self._hold
+
+    def go_on(self, folds: Iterable[Entry] | None) -> None:
+        """Hand out these instead of everything that was read, or all of it if there are none."""
+        self._hold = None
+        if folds is None:
+            self._read, self._page_end = None, 0
+        else:
+            self._page.extend(folds)
+
     def renumber(self) -> None:
         """The next delivery is number 1."""
         self._last_number = 0
@@ -150,7 +178,7 @@ class Stream:
     def stop(self) -> None:
         """Hand out nothing more until it is begun anew."""
         self._is_flowing = False
-        self._read = None
+        self._read = self._hold = None
         self._page.clear()
         self._tail.clear()
         self._tail_bytes = 0
@@ -205,7 +233,7 @@ class Stream:
 
     def pump(self, outbox: Outbox) -> Iterator[Numbered]:
         """Hand out entries while the window is open. The caller sends each of them."""
-        while self._is_flowing and self._is_open:
+        while self._is_flowing and self._is_open and self._hold is None:
             entry = self._next()
             if entry is None:
                 return
@@ -226,6 +254,8 @@ class Stream:
             return None
         if len(self._page) > PAGE_ENTRIES // 2:
             return None
+        if self.has_read_hold:
+            return None
         self._read = next(self._reads)
         return StreamQuery(
             self._endpoint,
@@ -233,7 +263,7 @@ class Stream:
             self._read,
             self._modules,
             self._page_end,
-            self._tail_start,
+            self._tail_start if self._hold is None else self._hold,
             PAGE_ENTRIES,
         )
 

@@ -19,9 +19,9 @@ from module_gateway.module_handler.compaction import (
     Claim,
     Compactor,
     ErrorAggregation,
-    Folding,
     OutboxLimits,
 )
+from module_gateway.module_handler.condensing import DEEP_ENTRIES, Condensing
 from module_gateway.module_handler.delivery import Lease, Numbered, Window
 from module_gateway.module_handler.outbox import Bounds, Entry, Outbox
 from module_gateway.module_handler.store import (
@@ -36,7 +36,7 @@ from module_gateway.module_handler.store import (
 )
 from module_gateway.module_handler.turn import Turn
 from module_gateway.protocol import bus_pb2
-from module_gateway.protocol.errors import Reason
+from module_gateway.protocol.errors import ModuleError, Reason
 from module_gateway.protocol.identity import Device, Identity
 
 
@@ -50,6 +50,7 @@ class UpstreamLimits:
         total_bytes: of all logs together.
         age_s: of an entry, by the wall clock.
         replayed: modules whose every status goes upstream after an outage (R18).
+        deep_entries: a lane with more is condensed before a new client gets it.
     """
 
     log: Bounds
@@ -57,6 +58,7 @@ class UpstreamLimits:
     total_bytes: int = NO_BOUND
     age_s: float = NO_BOUND
     replayed: frozenset[int] = frozenset()
+    deep_entries: int = DEEP_ENTRIES
 
 
 class Upstream:
@@ -72,6 +74,7 @@ class Upstream:
         bounds = OutboxLimits(limits.log, limits.total_bytes, limits.age_s)
         self.outbox = Outbox(limits.log)
         self._compactor = Compactor(bounds, self.outbox, modules, self._claim, now)
+        self._condensing = Condensing(self.outbox, modules, limits.deep_entries)
         self._limits = limits
         self._store_id = store_id
         self._leases: dict[int, Lease] = {}
@@ -142,24 +145,35 @@ class Upstream:
         """Look for entries that are too old."""
         self._compactor.expire(turn.now, turn.unix_ms)
 
-    def page_read(self, page: Page, turn: Turn) -> Folding | None:
-        """A read of an earlier turn was answered; returns what was folded, counted already."""
+    def page_read(self, page: Page, turn: Turn) -> list[tuple[Identity, ModuleError | None]]:
+        """A read of an earlier turn was answered.
+
+        Returns:
+            Whose entries a module was asked to fold, and what it refused, counted already.
+        """
         if not isinstance(page.query, LogQuery):
             lease = self._leases.get(page.query.endpoint)
-            if lease is not None:
-                lease.page_read(page)
-            return None
+            if lease is None:
+                return []
+            lease.page_read(page)
+            if lease.condenser is None:
+                return []
+            failures = lease.fold_read(lease.condenser)
+            for _, refusal in failures:
+                turn.count(refusal.reason)
+            return [*failures]
         folding = self._compactor.page_read(page)
         if folding is None:
-            return None
+            return []
         turn.changes.append(EntriesFolded(folding.fold))
         turn.count(Reason.OUTBOX_COMPACTED, len(folding.taken))
-        lease = self._by_module.get(page.query.identity.module)
+        identity = page.query.identity
+        lease = self._by_module.get(identity.module)
         if lease is not None:
             lease.folded(folding.fold)
         if folding.failure is not None:
             turn.count(folding.failure.reason)
-        return folding
+        return [(identity, folding.failure)]
 
     # From an operator: see `buffer_desk.Owed`
 
@@ -171,7 +185,7 @@ class Upstream:
         """Nobody is to get these entries, whatever is known of them here."""
         self.outbox.trim(identity, last, first)
         turn.changes.append(EntriesTrimmed(identity, last, first))
-        self._compactor.trimmed(identity)
+        self._trimmed(identity)
 
     def void(self, turn: Turn) -> None:
         """Make every client forget what it was given, and ask for what is left."""
@@ -213,7 +227,8 @@ class Upstream:
             lease = self._succeed(lease, request, sender, turn)
             self._store(lease, turn)
             turn.note("lease_granted", endpoint=endpoint, client=str(sender))
-        lease.start(sender, self.outbox)
+        holds_nothing = self._store_id not in request.held_stores
+        lease.start(sender, self.outbox, self._condensing.begin if holds_nothing else None)
         turn.send(sender, wire.lease_granted(endpoint, epoch, self._store_id))
         return lease
 
@@ -223,7 +238,10 @@ class Upstream:
         """All registered devices of the lease's modules; request 0 belongs to the lease itself."""
         if lease.client is None:
             return
-        for part in wire.snapshot_parts(lease.endpoint, lease.epoch, request, registered):
+        parts = wire.snapshot_parts(
+            *(lease.endpoint, lease.epoch, request, registered), lease.behind(self.outbox)
+        )
+        for part in parts:
             turn.send(lease.client, part)
 
     def take_snapshots_due(self) -> list[tuple[Lease, int]]:
@@ -252,7 +270,7 @@ class Upstream:
         first = self.outbox.acknowledge(identity, sequence, first_sequence)
         if first is not None:
             turn.changes.append(EntriesTrimmed(identity, sequence, first))
-            self._compactor.trimmed(identity)
+            self._trimmed(identity)
 
     def command_log(self, endpoint: int) -> CommandLog:
         """The verdicts of an endpoint."""
@@ -312,6 +330,12 @@ class Upstream:
         return sum(lease.untaken for lease in self._leases.values())
 
     # Inside
+
+    def _trimmed(self, identity: Identity) -> None:
+        self._compactor.trimmed(identity)
+        lease = self._by_module.get(identity.module)
+        if lease is not None and lease.condenser is not None:
+            lease.condenser.has_given_up = True
 
     def _claim(self, identity: Identity) -> Claim:
         lease = self._by_module.get(identity.module)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Final
 
 from module_gateway.module_handler.delivery import Numbered
 from module_gateway.module_handler.registry import Listed
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
-from module_gateway.protocol.identity import Device
+from module_gateway.protocol.identity import Device, Identity
 from module_gateway.protocol.internal import ConnectResponseType
 
 RESPONSES: Final = {
@@ -112,9 +112,16 @@ def lease_ended(endpoint: int, epoch: int, current: int) -> bus_pb2.Message:
 
 
 def snapshot_parts(
-    endpoint: int, epoch: int, request: int, registered: Iterable[tuple[Device, bytes]]
+    endpoint: int,
+    epoch: int,
+    request: int,
+    registered: Iterable[tuple[Device, bytes]],
+    behind: Container[Identity] = (),
 ) -> Iterator[bus_pb2.Message]:
-    """A snapshot, cut into messages of about SNAPSHOT_PART_BYTES; at least one."""
+    """A snapshot, cut into messages of about SNAPSHOT_PART_BYTES; at least one.
+
+    `behind`: whose older statuses are still to come.
+    """
     message = _snapshot(endpoint, epoch, request)
     message.snapshot.is_first = True
     size_bytes = 0
@@ -126,6 +133,8 @@ def snapshot_parts(
         line = message.snapshot.registered.add()
         device.write_to(line.device)
         line.status = status
+        if device.identity in behind:
+            line.is_behind = True
         size_bytes += line.ByteSize()
     message.snapshot.is_last = True
     yield message
@@ -161,6 +170,8 @@ def delivery(endpoint: int, epoch: int, numbered: Numbered, unix_ms: int) -> bus
     if entry.error is not None:
         delivered.error = entry.error
         delivered.first_sequence = entry.first_sequence
+        if entry.indivisible is not None:
+            delivered.indivisible = entry.indivisible
     return message
 
 

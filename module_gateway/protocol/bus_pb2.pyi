@@ -258,14 +258,16 @@ class LiveConnectionsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Lease(_message.Message):
-    __slots__ = ("endpoint", "epoch", "modules")
+    __slots__ = ("endpoint", "epoch", "modules", "held_stores")
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     MODULES_FIELD_NUMBER: _ClassVar[int]
+    HELD_STORES_FIELD_NUMBER: _ClassVar[int]
     endpoint: int
     epoch: int
     modules: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., modules: _Optional[_Iterable[int]] = ...) -> None: ...
+    held_stores: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., modules: _Optional[_Iterable[int]] = ..., held_stores: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class DeliveryReceipt(_message.Message):
     __slots__ = ("endpoint", "epoch", "delivery", "lane")
@@ -280,18 +282,23 @@ class DeliveryReceipt(_message.Message):
     def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., delivery: _Optional[int] = ..., lane: _Optional[_Union[Lane, str]] = ...) -> None: ...
 
 class OutboxAck(_message.Message):
-    __slots__ = ("endpoint", "epoch", "device", "sequence", "first_sequence")
+    __slots__ = ("endpoint", "epoch", "acknowledged")
+    class Stretch(_message.Message):
+        __slots__ = ("device", "sequence", "first_sequence")
+        DEVICE_FIELD_NUMBER: _ClassVar[int]
+        SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+        FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+        device: _internal_protocol_pb2.Device
+        sequence: int
+        first_sequence: int
+        def __init__(self, device: _Optional[_Union[_internal_protocol_pb2.Device, _Mapping]] = ..., sequence: _Optional[int] = ..., first_sequence: _Optional[int] = ...) -> None: ...
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
-    DEVICE_FIELD_NUMBER: _ClassVar[int]
-    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
-    FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     endpoint: int
     epoch: int
-    device: _internal_protocol_pb2.Device
-    sequence: int
-    first_sequence: int
-    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., device: _Optional[_Union[_internal_protocol_pb2.Device, _Mapping]] = ..., sequence: _Optional[int] = ..., first_sequence: _Optional[int] = ...) -> None: ...
+    acknowledged: _containers.RepeatedCompositeFieldContainer[OutboxAck.Stretch]
+    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., acknowledged: _Optional[_Iterable[_Union[OutboxAck.Stretch, _Mapping]]] = ...) -> None: ...
 
 class CommandForward(_message.Message):
     __slots__ = ("endpoint", "epoch", "session", "counter", "device", "command")
@@ -364,12 +371,14 @@ class LeaseEnded(_message.Message):
 class Snapshot(_message.Message):
     __slots__ = ("endpoint", "epoch", "request", "registered", "is_first", "is_last")
     class Registered(_message.Message):
-        __slots__ = ("device", "status")
+        __slots__ = ("device", "status", "is_behind")
         DEVICE_FIELD_NUMBER: _ClassVar[int]
         STATUS_FIELD_NUMBER: _ClassVar[int]
+        IS_BEHIND_FIELD_NUMBER: _ClassVar[int]
         device: _internal_protocol_pb2.Device
         status: bytes
-        def __init__(self, device: _Optional[_Union[_internal_protocol_pb2.Device, _Mapping]] = ..., status: _Optional[bytes] = ...) -> None: ...
+        is_behind: bool
+        def __init__(self, device: _Optional[_Union[_internal_protocol_pb2.Device, _Mapping]] = ..., status: _Optional[bytes] = ..., is_behind: _Optional[bool] = ...) -> None: ...
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
@@ -385,7 +394,7 @@ class Snapshot(_message.Message):
     def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., request: _Optional[int] = ..., registered: _Optional[_Iterable[_Union[Snapshot.Registered, _Mapping]]] = ..., is_first: _Optional[bool] = ..., is_last: _Optional[bool] = ...) -> None: ...
 
 class Delivery(_message.Message):
-    __slots__ = ("endpoint", "epoch", "delivery", "sequence", "device", "status", "ends_registration", "is_repeat", "error", "time_unix_ms", "first_sequence", "lane")
+    __slots__ = ("endpoint", "epoch", "delivery", "sequence", "device", "status", "ends_registration", "is_repeat", "error", "time_unix_ms", "first_sequence", "lane", "indivisible")
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     DELIVERY_FIELD_NUMBER: _ClassVar[int]
@@ -398,6 +407,7 @@ class Delivery(_message.Message):
     TIME_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     LANE_FIELD_NUMBER: _ClassVar[int]
+    INDIVISIBLE_FIELD_NUMBER: _ClassVar[int]
     endpoint: int
     epoch: int
     delivery: int
@@ -410,7 +420,8 @@ class Delivery(_message.Message):
     time_unix_ms: int
     first_sequence: int
     lane: Lane
-    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., delivery: _Optional[int] = ..., sequence: _Optional[int] = ..., device: _Optional[_Union[_internal_protocol_pb2.Device, _Mapping]] = ..., status: _Optional[bytes] = ..., ends_registration: _Optional[bool] = ..., is_repeat: _Optional[bool] = ..., error: _Optional[bytes] = ..., time_unix_ms: _Optional[int] = ..., first_sequence: _Optional[int] = ..., lane: _Optional[_Union[Lane, str]] = ...) -> None: ...
+    indivisible: int
+    def __init__(self, endpoint: _Optional[int] = ..., epoch: _Optional[int] = ..., delivery: _Optional[int] = ..., sequence: _Optional[int] = ..., device: _Optional[_Union[_internal_protocol_pb2.Device, _Mapping]] = ..., status: _Optional[bytes] = ..., ends_registration: _Optional[bool] = ..., is_repeat: _Optional[bool] = ..., error: _Optional[bytes] = ..., time_unix_ms: _Optional[int] = ..., first_sequence: _Optional[int] = ..., lane: _Optional[_Union[Lane, str]] = ..., indivisible: _Optional[int] = ...) -> None: ...
 
 class DeliveriesVoided(_message.Message):
     __slots__ = ("endpoint", "epoch")

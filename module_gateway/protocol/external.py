@@ -91,8 +91,7 @@ class ConnectResponse:
     capabilities: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """One status upstream. The fields after `error` are the optional extension.
 
     Attributes:
@@ -114,8 +113,7 @@ class Status:
     is_live: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StatusResponse:
+class StatusResponse(NamedTuple):
     """The external server acknowledges one status."""
 
     session_id: str
@@ -220,7 +218,7 @@ def decode_client_message(payload: bytes) -> ClientMessage:
 def encode(message: ServerMessage | ClientMessage) -> bytes:
     """The MQTT payload of any of the six messages."""
     match message:
-        case Connect() | Status() | CommandResponse():
+        case Status() | Connect() | CommandResponse():
             client = pb.ExternalClient()
             _write_client_message(client, message)
             return client.SerializeToString()
@@ -302,8 +300,10 @@ def _write_status(status: pb.Status, message: Status) -> None:
     if message.position is not None:
         status.store_id, status.sequence = message.position
     status.time_unix_ms = message.time_unix_ms
-    status.replayed = message.is_replayed
-    status.live = message.is_live
+    if message.is_replayed:
+        status.replayed = True
+    if message.is_live:
+        status.live = True
 
 
 def _write_server_message(envelope: pb.ExternalServer, message: ServerMessage) -> None:

@@ -29,6 +29,12 @@ class Identity(NamedTuple):
     def __str__(self) -> str:
         return f"{self.module}/{self.device_type}/{self.role}"
 
+    def write_to(self, message: pb.Device) -> None:
+        """Fill a wire message that tells nothing else of its device."""
+        message.module = self.module  # type: ignore[assignment]  # an open enum on the wire
+        message.deviceType = self.device_type
+        message.deviceRole = self.role
+
     @property
     def partition(self) -> int:
         """0 … 63: CRC-32 of `module/type/role`, the same in every process and on every machine."""

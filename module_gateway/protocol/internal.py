@@ -9,13 +9,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
 from module_gateway.protocol import internal_protocol_pb2 as pb
 from module_gateway.protocol.errors import Reason, RemoteProtocolError
-from module_gateway.protocol.framing import encode_frame
+from module_gateway.protocol.framing import encode_frame, encode_varint
 from module_gateway.protocol.identity import Device
+
+_DEVICE_COMMAND_TAG: Final = b"\x12"
+"""InternalServer.deviceCommand: field 2, length-delimited."""
+
+_DEVICE_TAG: Final = b"\x0a"
+_COMMAND_DATA_TAG: Final = b"\x12"
+"""DeviceCommand: fields 1 and 2, length-delimited."""
 
 
 class ConnectResponseType(IntEnum):
@@ -80,6 +88,19 @@ def decode_client_message(message: bytes) -> DeviceConnect | DeviceStatus:
             raise RemoteProtocolError(Reason.NO_MESSAGE, "an InternalClient without a message")
 
 
+def status_of(message: bytes, device: bytes) -> bytes | None:
+    """The status that a message carries for this very device; None for any other message.
+
+    `device` is serialized as `encode_device` does it. A message that is refused here may still be
+    right: an encoder may write the same device in another way. `decode_client_message` tells.
+    """
+    try:
+        status = pb.InternalClient.FromString(message).deviceStatus
+    except DecodeError:
+        return None
+    return status.statusData if status.device.SerializeToString() == device else None
+
+
 def _device_of(message: pb.DeviceConnect | pb.DeviceStatus) -> Device:
     # A message of the first protocol draft, which had no envelope, decodes as one without a device.
     if not message.HasField("device"):
@@ -134,9 +155,26 @@ def encode_connect_response(device: Device, response: int) -> bytes:
     return encode_frame(envelope.SerializeToString())
 
 
+def encode_device(device: Device) -> bytes:
+    """A device as it stands inside of other messages; the same for equal devices."""
+    message = pb.Device()
+    device.write_to(message)
+    return message.SerializeToString()
+
+
 def encode_command(device: Device, command: bytes) -> bytes:
     """The frame that answers one status; it echoes the whole device (D4)."""
-    envelope = pb.InternalServer()
-    device.write_to(envelope.deviceCommand.device)
-    envelope.deviceCommand.commandData = command
-    return encode_frame(envelope.SerializeToString())
+    return encode_command_for(encode_device(device), command)
+
+
+def encode_command_for(device: bytes, command: bytes) -> bytes:
+    """The same for a device that is serialized already: its bytes are passed through."""
+    body = _field(_DEVICE_TAG, device)
+    if command:  # proto3 leaves an empty field out
+        body += _field(_COMMAND_DATA_TAG, command)
+    return encode_frame(_field(_DEVICE_COMMAND_TAG, body))
+
+
+def _field(tag: bytes, content: bytes) -> bytes:
+    """One length-delimited field."""
+    return tag + encode_varint(len(content)) + content

@@ -59,6 +59,8 @@ class BusSettings(Section):
     """Host of a broker that runs already; none is started then."""
     port: Port = 1883
     """Of `host`."""
+    adapter: Literal["lean", "paho"] = "lean"
+    """Who speaks MQTT on the bus: our own client, or the Eclipse library, which costs more."""
     heartbeat_ms: Milliseconds = 500
     """How often each process says that it lives (R6)."""
     silence_ms: Milliseconds = 4000

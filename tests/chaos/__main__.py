@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -98,11 +99,12 @@ def run_row(row: str, options: argparse.Namespace) -> bool:
 
 
 def run_tests(row: str) -> bool:
-    """A row that tests show."""
+    """A row that tests show, at full size."""
     tests = rows()[row]["tests"]
     print(f"{row}: {rows()[row]['shows']}")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
-    return subprocess.run(command, check=False).returncode == 0
+    environ = {**os.environ, "MODULE_GATEWAY_CHAOS_FULL": "1"}
+    return subprocess.run(command, env=environ, check=False).returncode == 0
 
 
 def main() -> int:

@@ -175,7 +175,11 @@ def judge_backlog(found: Finding, here: Scene, fleet: list[Reporter], each: int)
     folded = missing = twice = late = 0
     live = {device.identity.role: device for device in fleet}
     for identity in IDENTITIES:
-        heard = [one for one in here.witness.heard[identity.role] if one.state != DISCONNECT]
+        heard = [
+            one
+            for one in here.witness.heard[identity.role]
+            if one.state != DISCONNECT and not one.is_marker
+        ]
         folds = [one for one in heard if one.error]
         covered = sum(json.loads(one.error or b"")["total_statuses"] for one in folds)
         numbers = Counter(one.number for one in heard if not one.error)

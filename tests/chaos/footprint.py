@@ -1,4 +1,4 @@
-"""What a running gateway takes: memory of each process, and the disk of its store."""
+"""What a running gateway takes, of memory and disk, and what it counts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
+
+import httpx
 
 from tests.integration.stack import Stack
 
@@ -50,6 +52,17 @@ def rss_mib(pid: int) -> float:
         return 0.0
     found = re.search(r"VmRSS:\s+(\d+) kB", text)
     return round(int(found[1]) / 1024, 1) if found else 0.0
+
+
+async def metrics_of(stack: Stack, component: str) -> dict[str, float]:
+    """The counters of the process that runs now, which must be ready."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        base = f"http://{stack.note_of(component)['addresses']['metrics']}"
+        ready = await client.get(f"{base}/readyz")
+        assert (ready.status_code, component) == (200, component), ready.text
+        text = (await client.get(f"{base}/metrics")).text
+    lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, value in lines}
 
 
 class Memory:

@@ -13,13 +13,13 @@ import time
 from random import Random, SystemRandom
 from typing import Any, Final
 
-import httpx
 import pytest
 
 from module_gateway.protocol.identity import Identity
 from module_gateway.runtime.broker import is_port_free
 from module_gateway.runtime.settings import DEFAULT_MODULE_PATHS
 from tests.chaos.faults import Fault, Vandal, plan
+from tests.chaos.footprint import metrics_of
 from tests.chaos.referee import Answered, Referee
 from tests.chaos.wild_device import WildDevice
 from tests.integration.stack import (
@@ -162,17 +162,6 @@ async def all_is_upstream(
             await asyncio.sleep(0.2)
         twice = referee.told_twice(history)
         assert not twice, tell(referee, identity, "twice", twice, history)
-
-
-async def metrics_of(stack: Stack, component: str) -> dict[str, float]:
-    """The counters of the process that runs now, which must be ready."""
-    async with httpx.AsyncClient(trust_env=False) as client:
-        base = f"http://{stack.note_of(component)['addresses']['metrics']}"
-        ready = await client.get(f"{base}/readyz")
-        assert (ready.status_code, component) == (200, component), ready.text
-        text = (await client.get(f"{base}/metrics")).text
-    lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    return {name: float(value) for name, value in lines}
 
 
 async def everything_is_given_back(stack: Stack) -> None:

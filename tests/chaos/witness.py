@@ -23,7 +23,10 @@ START_LIMIT_S: Final = 30.0
 
 
 class Heard(NamedTuple):
-    """One status of a device; `number` is its `n`, `at` monotonic seconds."""
+    """One status of a device; `number` is its `n`, `at` monotonic seconds.
+
+    `is_marker`: it carries no entry of an outbox, and only says again what was said.
+    """
 
     at: float
     state: int
@@ -31,6 +34,7 @@ class Heard(NamedTuple):
     error: bytes | None
     is_replayed: bool
     is_live: bool
+    is_marker: bool = False
 
 
 class Witness:
@@ -76,7 +80,10 @@ class Witness:
         number = json.loads(status.deviceStatus.statusData)["n"]
         error = status.errorMessage if status.HasField("errorMessage") else None
         self.heard[role].append(
-            Heard(now, status.deviceState, number, error, status.replayed, status.live)
+            Heard(
+                *(now, status.deviceState, number, error, status.replayed, status.live),
+                is_marker=not status.sequence,
+            )
         )
         self.newest[role] = max(self.newest[role], number)
         self.statuses += 1

@@ -14,7 +14,7 @@ import pytest
 
 from module_gateway.bus.location import BusLocation
 from module_gateway.bus.memory import MemoryBroker
-from module_gateway.bus.mqtt import MqttBus
+from module_gateway.bus.mqtt import Adapter, MqttBus
 from module_gateway.bus.port import Bus
 from module_gateway.protocol.errors import BusError
 from tests.brokers import BrokerProcess, EmbeddedBroker, MosquittoBroker
@@ -55,11 +55,13 @@ class InMemory:
 
 
 class OnBroker:
-    def __init__(self, broker: BrokerProcess, location: BusLocation, burst: int = 20_000) -> None:
-        self.broker, self.location, self.burst = broker, location, burst
+    def __init__(
+        self, broker: BrokerProcess, location: BusLocation, adapter: Adapter, burst: int = 20_000
+    ) -> None:
+        self.broker, self.location, self.adapter, self.burst = broker, location, adapter, burst
 
     def bus(self) -> Bus:
-        return MqttBus(self.location, "contract")
+        return MqttBus(self.location, "contract", adapter=self.adapter)
 
     async def stop(self) -> None:
         await asyncio.to_thread(self.broker.stop)
@@ -71,19 +73,25 @@ class OnBroker:
         await asyncio.to_thread(self.broker.start)
 
 
-@pytest.fixture(params=["memory", "mqtt_unix", "mqtt_tcp", "embedded"])
+@pytest.fixture(
+    params=[
+        "memory",
+        *(f"{a}_{where}" for a in ("lean", "paho") for where in ("unix", "tcp", "embedded")),
+    ]
+)
 async def broker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Broker]:
     if request.param == "memory":
         yield InMemory()
         return
-    if request.param == "embedded":
+    adapter, where = request.param.split("_")
+    if where == "embedded":
         with EmbeddedBroker(tmp_path) as embedded:
-            yield OnBroker(embedded, embedded.tcp_location, burst=2_000)  # it is slow
+            yield OnBroker(embedded, embedded.tcp_location, adapter, burst=2_000)  # it is slow
         return
-    is_unix = request.param == "mqtt_unix"
+    is_unix = where == "unix"
     with MosquittoBroker(tmp_path, has_unix=is_unix, has_tcp=not is_unix) as mosquitto:
         location = mosquitto.unix_location if is_unix else mosquitto.tcp_location
-        yield OnBroker(mosquitto, location)
+        yield OnBroker(mosquitto, location, adapter)
 
 
 class Ear:

@@ -10,7 +10,8 @@ from module_gateway.internal_server import events as ev
 from module_gateway.internal_server.connections import HandlerPeer
 from module_gateway.internal_server.deadlines import Deadlines
 from module_gateway.internal_server.dialogue import Demand, HandlerDialogue
-from module_gateway.internal_server.session import DeviceSession, SessionRules, State
+from module_gateway.internal_server.rules import SessionRules
+from module_gateway.internal_server.session import DeviceSession, State
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.framing import FrameDecoder
 from module_gateway.protocol.identity import Device
@@ -50,6 +51,10 @@ class SimConnection:
     def deadline(self) -> float:
         return self.session.deadline
 
+    @property
+    def asked_at(self) -> float:
+        return self.session.asked_at
+
     def is_of(self, server: SimServer) -> bool:
         return self._server is server
 
@@ -58,21 +63,38 @@ class SimConnection:
 
     def take(self, event: ev.Event) -> None:
         server = self._server
-        if not server.life.is_alive:
-            return
-        for effect in self.session.step(event, server.now):
-            self._execute(effect)
-        server.stepped(self)
+        if server.life.is_alive and not self._goes_the_short_way(event):
+            for effect in self.session.step(event, server.now):
+                self._execute(effect)
+            server.stepped(self)
+
+    def _goes_the_short_way(self, event: ev.Event) -> bool:
+        match event:
+            case ev.BytesReceived(chunk):
+                status = self.session.take_status(chunk, self._server.now)
+                if status is not None:
+                    self._execute(ev.RequestStatus(self.session.last_sequence, status))
+                    return True
+            case ev.ReplyArrived(sequence, command):
+                frame = self.session.take_reply(sequence, command)
+                if frame is not None:
+                    self._execute(ev.WriteCommand(frame, 0.0))
+                    self._server.dialogue.stepped(self, self._server.now)  # type: ignore[arg-type]
+                    return True
+        return False
+
+    def reply(self, sequence: int, command: bytes) -> None:
+        self.take(ev.ReplyArrived(sequence, command))
 
     def _execute(self, effect: ev.Effect) -> None:
         server = self._server
         match effect:
             case ev.RequestConnect(device):
-                server.deadlines.expect_answer(self)
-                server.dialogue.request_connect(self, device)
+                server.expect_answer(self)
+                server.dialogue.request_connect(self, device, server.now)  # type: ignore[arg-type]
             case ev.RequestStatus(sequence, status):
-                server.deadlines.expect_answer(self)
-                server.dialogue.request_status(self, sequence, status)
+                server.expect_answer(self)
+                server.dialogue.request_status(self, sequence, status, server.now)  # type: ignore[arg-type]
             case ev.WriteConnectResponse(frame) | ev.WriteCommand(frame):
                 self._to_device.carry(self._device.received, self._number, frame)
             case ev.AnswerProbe(is_alive):
@@ -101,7 +123,7 @@ class SimServer:
     def __init__(self, world: World) -> None:
         self.world = world
         self.life = Life()
-        self.deadlines: Deadlines[SimConnection] = Deadlines()
+        self.deadlines: Deadlines[SimConnection] = Deadlines(RULES.reply_window_s)
         self.dialogue = HandlerDialogue(
             None,  # type: ignore[arg-type]
             _BUS,
@@ -128,9 +150,13 @@ class SimServer:
         return connection
 
     def stepped(self, connection: SimConnection) -> None:
-        self.dialogue.stepped(connection)  # type: ignore[arg-type]
+        self.dialogue.stepped(connection, self.now)  # type: ignore[arg-type]
         if not connection.session.is_waiting:
             self.deadlines.watch(connection)
+        self._alarm.set(self.deadlines.next_due())
+
+    def expect_answer(self, connection: SimConnection) -> None:
+        self.deadlines.expect_answer(connection, self.now)
         self._alarm.set(self.deadlines.next_due())
 
     def _look(self) -> None:

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 MODULE = 7
+SMALL_LOG = 6
+"""Entries of a log: a bound that is passed again and again."""
 
 
 class SimStore(MemoryStore):
@@ -67,10 +69,15 @@ class SimStore(MemoryStore):
         at_once(self.commit(changes))
 
 
-def limits(log_entries: int, window: int, replayed: frozenset[int]) -> CoreLimits:
+def limits(
+    log_entries: int, window: int, replayed: frozenset[int], deep_entries: int
+) -> CoreLimits:
     return CoreLimits(
         UpstreamLimits(
-            Bounds(log_entries, 4 * 1024 * 1024), Window(window, 8 * 1024 * 1024), replayed=replayed
+            Bounds(log_entries, 4 * 1024 * 1024),
+            Window(window, 8 * 1024 * 1024),
+            replayed=replayed,
+            deep_entries=deep_entries,
         ),
         DeviceLimits(),
         ConnectionLimits(silence_s=SILENCE_S),

@@ -88,7 +88,7 @@ class SimClient:
 
     def feed(self, event: Event) -> None:
         world = self._world
-        for effect in self.endpoint.step(event, world.schedule.now, world.schedule.unix_ms):
+        for effect in self.endpoint.step((event,), world.schedule.now, world.schedule.unix_ms):
             match effect:
                 case Publish(message):
                     world.schedule.say("gateway:", message)
@@ -151,8 +151,7 @@ class SimClient:
             self.feed(HandlerLost(peer.boot_id))
 
     def received(self, sender: Address, messages: Sequence[bus_pb2.Message]) -> None:
-        for message in messages:
-            self.feed(HandlerSaid(sender.boot_id, message))
+        self.feed(HandlerSaid(sender.boot_id, messages))
 
 
 class SimPlane:

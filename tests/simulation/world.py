@@ -7,7 +7,7 @@ from collections import Counter
 from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.identity import Device, Identity
 from tests.simulation.devices import SimDevice, SimServer
-from tests.simulation.handler import MODULE, SimHandler, SimStore, limits
+from tests.simulation.handler import MODULE, SMALL_LOG, SimHandler, SimStore, limits
 from tests.simulation.ledger import Ledger, TraceModule
 from tests.simulation.schedule import Schedule
 from tests.simulation.upstream import SimClient, SimPlane, plane_store
@@ -34,10 +34,12 @@ class World:
         )
         self.ledger.is_replaying = rng.random() < 0.5
         # A bound that is passed again and again; with replay it is out of reach.
-        log_entries = rng.choice((6, 1_000, 1_000))
-        self.ledger.tolerates_repeats = log_entries == 6
+        log_entries = rng.choice((SMALL_LOG, 1_000, 1_000))
+        self.ledger.tolerates_repeats = log_entries == SMALL_LOG
         self.replayed_modules = frozenset({MODULE} if self.ledger.is_replaying else ())
-        self.limits = limits(log_entries, rng.choice((3, 2_000)), self.replayed_modules)
+        deep_entries = rng.choice((3, 3, 1_000))  # a backlog that a handler folds for a new client
+        window = rng.choice((3, 2_000))
+        self.limits = limits(log_entries, window, self.replayed_modules, deep_entries)
         self.refused: Counter[Reason] = Counter()
         self.is_wild = True
         self.is_gateway_cut = self.is_plane_cut = False
@@ -153,6 +155,11 @@ class World:
             self.client = None
             self.schedule.after(self._pause_s(), self._start_client)
 
+    def _cut_power(self) -> None:
+        """Of the gateway. Its client is new then, and takes over whatever has gathered."""
+        self._crash_handler()
+        self._crash_client()
+
     def restart_client(self) -> None:
         """It ended by itself: another one has taken over, it was told."""
         self._crash_client()
@@ -228,6 +235,7 @@ class World:
         _crash_server,
         _crash_client,
         _crash_client,
+        _cut_power,
         _crash_plane,
         _stop_bus,
         _cut_gateway,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from module_gateway.bus.address import PRESENCE_TOPIC, Address
 from module_gateway.bus.link import Link
 from module_gateway.bus.location import BusLocation
-from module_gateway.bus.mqtt import MqttBus
+from module_gateway.bus.mqtt import Adapter, MqttBus
 from module_gateway.protocol import bus_pb2
 from module_gateway.runtime.settings import BusSettings
 from tests.unit.bus.scripted_broker import PUBLISH, SUBSCRIBE, Client, Packet, scripted
@@ -29,7 +31,7 @@ REQUESTS = {
     "push_command": "instance",
     "lease": "endpoint epoch",
     "delivery_receipt": "endpoint epoch delivery",
-    "outbox_ack": "endpoint epoch sequence",
+    "outbox_ack": "endpoint epoch acknowledged",
     "command_forward": "endpoint epoch session counter",
     "command_verdict": "endpoint epoch session counter",
     "snapshot_request": "endpoint epoch request",
@@ -45,7 +47,10 @@ REQUESTS = {
 """What ties an answer to its question. The rest (presence, digest, lists) states a whole."""
 
 
-async def test_O3_topics_hold_numbers_and_requests_have_ids_and_qos_is_1(tmp_path: Path) -> None:
+@pytest.mark.parametrize("adapter", ["lean", "paho"])
+async def test_O3_topics_hold_numbers_and_requests_have_ids_and_qos_is_1(
+    tmp_path: Path, adapter: Adapter
+) -> None:
     seen: list[Packet] = []
 
     async def watch(client: Client) -> None:
@@ -58,7 +63,7 @@ async def test_O3_topics_hold_numbers_and_requests_have_ids_and_qos_is_1(tmp_pat
 
     async with scripted(tmp_path / "bus.sock", watch):
         ear = Ear()
-        bus = MqttBus(BusLocation(tmp_path / "bus.sock"), "test")
+        bus = MqttBus(BusLocation(tmp_path / "bus.sock"), "test", adapter=adapter)
         link = Link(bus, bus_pb2.INTERNAL_SERVER, BusSettings(), ear)
         async with running(link):
             await ear.until(lambda: link.is_up)

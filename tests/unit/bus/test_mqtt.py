@@ -33,6 +33,13 @@ PATIENCE_S = 30.0
 TOPIC = "mg/1/server/1"
 
 
+@pytest.fixture(params=["lean", "paho"], autouse=True)
+def adapter(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Who speaks MQTT in every bus of these tests."""
+    monkeypatch.setitem(MqttBus.__init__.__kwdefaults__, "adapter", request.param)
+    return request.param
+
+
 class Ear:
     def __init__(self) -> None:
         self.events: list[str] = []

@@ -49,7 +49,7 @@ def test_live_entry_waits_until_it_is_acknowledged(backlog: Backlog) -> None:
     assert [] == backlog.released
     backlog.acknowledge(flight)
     assert [Receipt(1, 1, 1)] == backlog.released
-    assert [Acknowledgement(A, Position(STORE, 1))] == backlog.acknowledgements
+    assert [Acknowledgement(A.identity, Position(STORE, 1))] == backlog.acknowledgements
 
 
 def test_repeated_delivery_is_released_and_acknowledged_again_only_if_it_was(
@@ -177,3 +177,51 @@ def test_prune_forgets_only_what_is_settled(backlog: Backlog) -> None:
     assert 5 == len(backlog._logs)
     backlog.prune(keep=2)
     assert [device("f").identity, A.identity] == list(backlog._logs)
+
+
+def fold_for_us(first: int, sequence: int) -> Entry:
+    """What the handler folded for this client only."""
+    return entry(sequence, error=b"[folded]", first_sequence=first, indivisible=0)
+
+
+def test_R8_a_fold_for_this_client_counts_once_with_what_follows(backlog: Backlog) -> None:
+    backlog.receive(fold_for_us(1, 5), is_live=False)
+    backlog.receive(entry(6), is_live=False)
+    fold = backlog.folds.oldest(A.identity)
+    assert fold is not None
+    assert (1, 6, 0, b"[folded][6]") == (fold.first, fold.last, fold.indivisible, fold.error)
+
+
+def test_R8_a_fold_for_this_client_that_holds_what_it_has_is_asked_for_anew(
+    backlog: Backlog,
+) -> None:
+    backlog.receive(entry(1), is_live=False)
+    assert not backlog.receive(fold_for_us(1, 5), is_live=False)
+    assert backlog.replay.needs_lease
+    assert b"[1]" == backlog.folds.get_error(A.identity)
+    assert Receipt(1, 1, 5) in backlog.released
+    backlog.receive(entry(2), is_live=False)
+    assert b"[1][2]" == backlog.folds.get_error(A.identity)
+
+
+def test_R11_a_fold_that_holds_what_the_control_plane_has_is_asked_for_anew(
+    backlog: Backlog,
+) -> None:
+    backlog.know_applied(A.identity, Position(STORE, 3))
+    assert not backlog.receive(fold_for_us(1, 5), is_live=True)
+    assert backlog.replay.needs_lease
+    assert [3] == acks(backlog)
+    for sequence in (1, 2, 3, 4, 5):
+        backlog.receive(entry(sequence), is_live=False)
+    assert b"[4][5]" == backlog.folds.get_error(A.identity)
+
+
+def test_R11_an_entry_that_the_control_plane_has_is_acknowledged_again(backlog: Backlog) -> None:
+    backlog.know_applied(A.identity, Position(STORE, 3))
+    assert not backlog.receive(entry(2), is_live=True)
+    assert [3] == acks(backlog)
+
+
+def test_R4_what_is_applied_of_another_store_says_nothing(backlog: Backlog) -> None:
+    backlog.know_applied(A.identity, Position(STORE + 1, 3))
+    assert backlog.receive(entry(2), is_live=True)

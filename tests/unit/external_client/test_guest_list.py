@@ -63,3 +63,20 @@ def test_acknowledgement_ends_a_quarantine() -> None:
     guest_list.confine((A.identity,), 0.0)
     guest_list.accepted(A.identity)
     assert ["a"] == roles(guest_list)
+
+
+def test_R18_who_is_behind_is_not_listed_before_something_of_it_arrives() -> None:
+    guest_list = make("a")
+    guest_list.roster.replace(1, ((A, b"a"), (B, b"b")), 0.0, frozenset({A.identity}))
+    assert ["b"] == roles(guest_list)
+    guest_list._folds.add_status(Entry(A, b"f", 1, 11))
+    assert ["a", "b"] == roles(guest_list)
+
+
+def test_who_is_behind_alone_is_nothing_to_report() -> None:
+    guest_list = make("a")
+    guest_list.roster.replace(1, ((A, b"a"),), 0.0, frozenset({A.identity}))
+    assert not guest_list.is_reportable(0.0)
+    guest_list.roster.note(Entry(A, b"older", 1, 11))
+    assert guest_list.is_reportable(0.0)
+    assert ["a"] == roles(guest_list)

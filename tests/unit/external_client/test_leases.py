@@ -5,19 +5,13 @@ from __future__ import annotations
 import pytest
 
 from module_gateway.external_client.effects import Count, Superseded, Tell
-from module_gateway.external_client.entries import Lane, Receipt
-from module_gateway.external_client.leases import (
-    RETRY_S,
-    START_S,
-    Delivered,
-    Granted,
-    Leases,
-    Registered,
-)
+from module_gateway.external_client.entries import Acknowledgement, Entry, Lane, Receipt
+from module_gateway.external_client.leases import RETRY_S, START_S, Granted, Leases, Registered
 from module_gateway.external_client.rules import Verdict
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.external import Position
+from module_gateway.protocol.identity import Device
 from tests.unit.external_client.world import EPOCH, MODULE, OTHER_MODULE, Handler, device
 
 A = device("a")
@@ -96,8 +90,8 @@ def test_partition_decides_the_owner() -> None:
 def test_delivery_becomes_an_entry(leases: Leases) -> None:
     grant(leases)
     events = leases.receive(1, delivery(1, sequence=5, status=b"s", error=b"", first_sequence=2), 0)
-    assert isinstance(events[0], Delivered)
-    entry = events[0].entry
+    assert isinstance(events[0], Entry)
+    entry = events[0]
     assert (A, b"s", 5, 11, b"", 2) == (
         entry.device,
         entry.status,
@@ -129,10 +123,10 @@ def test_R18_lanes_are_numbered_and_receipted_apart(leases: Leases) -> None:
     grant(leases)
     for lane in (bus_pb2.LIVE, bus_pb2.REPLAYED):
         events = leases.receive(1, delivery(1, sequence=5, lane=lane), 0.0)
-        assert isinstance(events[0], Delivered)
+        assert isinstance(events[0], Entry)
         assert (lane, Receipt(1, 1, 1, Lane(lane))) == (
-            events[0].entry.lane,
-            events[0].entry.receipt,
+            events[0].lane,
+            events[0].receipt,
         )
     told = leases.release([Receipt(1, 1, 1, Lane.LIVE), Receipt(1, 1, 2, Lane.REPLAYED)])
     assert [(bus_pb2.LIVE, 1)] == [
@@ -150,7 +144,7 @@ def test_R18_gap_in_any_lane_makes_it_lease_again(leases: Leases, lane: bus_pb2.
     assert Count(Reason.SEQUENCE_GAP) == events[0]
     assert isinstance(events[1], Tell)
     grant(leases)
-    assert isinstance(leases.receive(1, delivery(1, lane=lane), 0.0)[0], Delivered)
+    assert isinstance(leases.receive(1, delivery(1, lane=lane), 0.0)[0], Entry)
 
 
 def test_R18_phase_says_whether_live_entries_go_their_own_way(leases: Leases) -> None:
@@ -160,18 +154,34 @@ def test_R18_phase_says_whether_live_entries_go_their_own_way(leases: Leases) ->
     assert [True, False] == [each.message.session_phase.splits_live for each in told]
 
 
+def acknowledged(leases: Leases, *stretches: tuple[Device, int, int]) -> list[tuple[int, int]]:
+    (told,) = leases.acknowledge(
+        Acknowledgement(who.identity, Position(11, last), first) for who, last, first in stretches
+    )
+    ack = told.message.outbox_ack
+    assert (0, EPOCH) == (ack.endpoint, ack.epoch)
+    return [(each.first_sequence, each.sequence) for each in ack.acknowledged]
+
+
 def test_R18_acknowledgement_may_name_a_stretch(leases: Leases) -> None:
     grant(leases)
-    told = [*leases.acknowledge(A, Position(11, 9), 7), *leases.acknowledge(A, Position(11, 9))]
-    acks = [each.message.outbox_ack for each in told]
-    assert [(7, 9), (0, 9)] == [(each.first_sequence, each.sequence) for each in acks]
+    assert [(7, 9), (0, 9)] == acknowledged(leases, (A, 9, 7), (A, 9, 0))
+
+
+def test_acknowledgements_of_one_moment_are_one_message(leases: Leases) -> None:
+    grant(leases)
+    assert [(0, 12), (7, 20), (0, 10)] == acknowledged(
+        leases, (A, 9, 0), (A, 12, 0), (A, 20, 7), (A, 18, 7), (device("b"), 10, 0), (A, 11, 0)
+    )
 
 
 def test_R4_entries_of_another_store_are_not_acknowledged_to_their_owner(leases: Leases) -> None:
-    assert [] == leases.acknowledge(A, Position(11, 9))
+    of_another_store = [Acknowledgement(A.identity, Position(11, 9))]
+    assert [] == leases.acknowledge(of_another_store)
     grant(leases, store=12)
-    assert [] == leases.acknowledge(A, Position(11, 9))
-    assert ["outbox_ack"] == kinds(leases.acknowledge(A, Position(12, 9)))
+    assert [] == leases.acknowledge(of_another_store)
+    own = [Acknowledgement(A.identity, Position(12, 9))]
+    assert ["outbox_ack"] == kinds(leases.acknowledge(own))
 
 
 def test_receipt_of_an_earlier_lease_counts_for_nothing(leases: Leases) -> None:
@@ -289,7 +299,40 @@ def test_message_of_a_stranger_or_of_another_kind_is_ignored(leases: Leases) -> 
 def test_nothing_is_sent_for_a_device_that_nobody_owns(leases: Leases) -> None:
     other = device("a", module=OTHER_MODULE)
     grant(leases)
-    assert [] == leases.acknowledge(other, Position(11, 1))
+    assert [] == leases.acknowledge([Acknowledgement(other.identity, Position(11, 1))])
     assert [] == leases.forward(1, 1, other, b"x")
-    assert ["outbox_ack"] == kinds(leases.acknowledge(A, Position(11, 1)))
+    assert ["outbox_ack"] == kinds(
+        leases.acknowledge([Acknowledgement(A.identity, Position(11, 1))])
+    )
     assert ["command_forward"] == kinds(leases.forward(1, 1, A, b"x"))
+
+
+def test_a_lease_names_the_stores_of_which_something_came(leases: Leases) -> None:
+    grant(leases, store=11)
+    assert [[]] == [list(each.message.lease.held_stores) for each in leases.resync(0.0)]
+    grant(leases, store=11)
+    leases.receive(1, delivery(1, sequence=1), 0.0)
+    assert [[11]] == [list(each.message.lease.held_stores) for each in leases.resync(0.0)]
+
+
+@pytest.mark.parametrize(("fields", "indivisible"), [({}, None), ({"indivisible": 0}, 0)])
+def test_a_fold_says_how_far_it_is_indivisible(
+    leases: Leases, fields: dict[str, object], indivisible: int | None
+) -> None:
+    grant(leases)
+    (entry,) = leases.receive(1, delivery(1, sequence=5, error=b"e", **fields), 0.0)
+    assert isinstance(entry, Entry)
+    assert indivisible == entry.indivisible
+
+
+def test_R18_a_snapshot_says_who_is_behind(leases: Leases) -> None:
+    grant(leases)
+    message = bus_pb2.Message()
+    message.snapshot.epoch, message.snapshot.request = EPOCH, 4
+    message.snapshot.is_first = message.snapshot.is_last = True
+    for who, is_behind in ((A, True), (device("b"), False)):
+        line = message.snapshot.registered.add(is_behind=is_behind)
+        who.write_to(line.device)
+    (registered,) = leases.receive(1, message, 0.0)
+    assert isinstance(registered, Registered)
+    assert frozenset({A.identity}) == registered.behind

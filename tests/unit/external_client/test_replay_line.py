@@ -60,7 +60,7 @@ def test_R18_entry_is_receipted_when_it_is_acknowledged() -> None:
     assert [] == released(line)
     line.acknowledge(flight)
     assert [(1, 1)] == released(line)
-    assert [Acknowledgement(A, Position(STORE, 1))] == line._acknowledgements
+    assert [Acknowledgement(A.identity, Position(STORE, 1))] == line._acknowledgements
     assert line.is_settled
 
 

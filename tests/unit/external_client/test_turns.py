@@ -13,10 +13,10 @@ def test_each_device_has_one_turn_at_a_time_in_order() -> None:
     turns = Turns()
     for identity in (A, B, A, C):
         turns.add(identity)
-    assert 3 == len(turns)
     assert [A, B, C] == [turns.pop()[0] for _ in range(3)]
+    assert not turns
     turns.add(A)
-    assert 1 == len(turns)
+    assert A == turns.pop()[0]
 
 
 def test_R18_replay_and_the_rest_alternate_while_both_wait() -> None:
@@ -43,6 +43,6 @@ def test_cleared_turns_are_given_to_nobody() -> None:
     turns.add(A)
     turns.add(A, is_replayed=True)
     turns.clear()
-    assert 0 == len(turns)
+    assert not turns
     turns.add(A)
     assert (A, Lane.LIVE) == turns.pop()

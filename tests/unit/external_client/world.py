@@ -189,7 +189,8 @@ class Handler:
             case "lease":
                 self._leased(message.lease)
             case "outbox_ack":
-                self._acknowledged(message.outbox_ack)
+                for stretch in message.outbox_ack.acknowledged:
+                    self._acknowledged(stretch)
             case "delivery_receipt":
                 receipt = message.delivery_receipt
                 self.streams[receipt.lane].receipts = receipt.delivery
@@ -205,7 +206,7 @@ class Handler:
                 if self.verdict is not None:
                     self.decide(message.command_forward, self.verdict)
 
-    def _acknowledged(self, ack: bus_pb2.OutboxAck) -> None:
+    def _acknowledged(self, ack: bus_pb2.OutboxAck.Stretch) -> None:
         self.acks.append((ack.device.deviceRole, ack.sequence))
         if ack.first_sequence:
             self.stretches.append((ack.device.deviceRole, ack.first_sequence, ack.sequence))
@@ -550,7 +551,7 @@ class World:
     # events
 
     def step(self, event: Event) -> None:
-        self._do(self.endpoint.step(event, self.now, self.unix_ms()))
+        self._do(self.endpoint.step((event,), self.now, self.unix_ms()))
         self.settle()
 
     def settle(self) -> None:
@@ -562,8 +563,8 @@ class World:
                 while handler.said:
                     busy = True
                     message = handler.said.popleft()
-                    said = HandlerSaid(handler.peer, message)
-                    self._do(self.endpoint.step(said, self.now, self.unix_ms()))
+                    said = HandlerSaid(handler.peer, (message,))
+                    self._do(self.endpoint.step((said,), self.now, self.unix_ms()))
 
     def hear(self, *messages: ServerMessage | None) -> None:
         for message in messages:
@@ -626,7 +627,7 @@ class World:
                             handler.told(message)
         for answer in answers:
             event = Noticed() if answer is None else Heard(answer)
-            self._do(self.endpoint.step(event, self.now, self.unix_ms()))
+            self._do(self.endpoint.step((event,), self.now, self.unix_ms()))
 
 
 def running(*roles: str, **more: object) -> World:

@@ -13,8 +13,8 @@ from prometheus_client import REGISTRY
 
 from module_gateway.bus.link import Address, Link
 from module_gateway.bus.memory import MemoryBroker
+from module_gateway.internal_server.rules import Fault
 from module_gateway.internal_server.server import InternalServer
-from module_gateway.internal_server.session import Fault
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.framing import HEADER_SIZE_BYTES

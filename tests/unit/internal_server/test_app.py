@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from module_gateway.internal_server import app
-from module_gateway.internal_server.session import Fault
+from module_gateway.internal_server.rules import Fault
 from module_gateway.runtime.settings import InternalServerSettings, Settings
 from module_gateway.runtime.state import read_run_note
 from tests.golden import BUTTON

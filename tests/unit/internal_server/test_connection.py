@@ -9,6 +9,8 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
+from module_gateway.internal_server import connection as connection_module
+from module_gateway.internal_server import offences
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.identity import Device
@@ -248,3 +250,43 @@ async def test_a_device_that_leaves_is_no_warning():
     [line] = [line for line in logs if line["event"] == "device_closed"]
 
     assert (line["log_level"], line["reason"]) == ("info", Reason.CLOSED_BY_PEER)
+
+
+async def test_who_breaks_the_protocol_again_and_again_is_slowed_down_and_logged_less():
+    with capture_logs() as logs:
+        async with site() as here:
+            good = await here.connected(OTHER)
+            began = time.monotonic()
+            for _ in range(offences.BURST + 3):
+                bad = await here.connected()
+                bad.send(bytes(4))
+                assert await bad.rest() == b""
+            took_s = time.monotonic() - began
+            ended = offences.BURST + 3
+            await here.handler.until(lambda: len(here.handler.ended()) == ended)
+            assert await good.exchange(b"fine") == b"to fine"
+    closed = [line for line in logs if line["event"] == "device_closed"]
+    of_bad = [line for line in closed if line["reason"] == Reason.FRAME_EMPTY]
+
+    assert took_s >= 3 * offences.PAUSE_S
+    assert len(of_bad) == offences.BURST
+    connected = [line for line in logs if line["event"] == "device_connected"]
+    assert len(connected) == 1 + offences.BURST + 1
+
+
+async def test_a_slowed_offender_counts_as_dead_at_once(monkeypatch):
+    monkeypatch.setattr(connection_module, "PAUSE_S", 60.0)
+    async with site() as here:
+        for _ in range(offences.BURST):
+            bad = await here.connected()
+            bad.send(bytes(4))
+            await bad.rest()
+        slowed = await here.connected()
+        before = closed_so_far(Reason.FRAME_EMPTY)
+        slowed.send(bytes(4))
+        async with asyncio.timeout(LIMIT_S):
+            while closed_so_far(Reason.FRAME_EMPTY) == before:
+                await asyncio.sleep(0)
+        here.handler.tell(probe={"instance": offences.BURST + 1})
+        (answer,) = await here.handler.hear("probe_answer")
+        assert (answer.instance, answer.is_alive) == (offences.BURST + 1, False)

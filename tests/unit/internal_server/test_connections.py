@@ -9,7 +9,8 @@ import pytest
 from module_gateway.bus.address import Address
 from module_gateway.internal_server import events as ev
 from module_gateway.internal_server.connections import LEAST_UNANSWERED, PART_SIZE, HandlerPeer
-from module_gateway.internal_server.session import DeviceSession, SessionRules
+from module_gateway.internal_server.rules import SessionRules
+from module_gateway.internal_server.session import DeviceSession
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.identity import Device
 from module_gateway.protocol.internal import encode_connect, encode_status

@@ -30,3 +30,26 @@ def test_waits_around_the_window_can_be_told_apart():
     for bound in ("0.05", "0.25"):
         name = PREFIX + "reply_wait_seconds_bucket"
         assert REGISTRY.get_sample_value(name, {"le": bound}) is not None
+
+
+def test_statuses_are_counted_when_somebody_asks():
+    before = REGISTRY.get_sample_value(PREFIX + "statuses_total")
+    assert before is not None
+    metrics.STATUSES.add()
+    metrics.STATUSES.add()
+    assert REGISTRY.get_sample_value(PREFIX + "statuses_total") == before + 2
+
+
+def test_a_wait_counts_in_its_bucket_and_all_wider_ones():
+    name = PREFIX + "reply_wait_seconds"
+
+    def waits(bound: str) -> float:
+        return REGISTRY.get_sample_value(name + "_bucket", {"le": bound}) or 0.0
+
+    bounds = ("0.005", "0.01", "0.02", "+Inf")
+    before = [waits(bound) for bound in bounds]
+    before_s = REGISTRY.get_sample_value(name + "_sum") or 0.0
+    metrics.REPLY_WAIT.observe(0.01)
+    assert [waits(bound) for bound in bounds] == [before[0], *(n + 1 for n in before[1:])]
+    assert REGISTRY.get_sample_value(name + "_sum") == pytest.approx(before_s + 0.01)
+    assert REGISTRY.get_sample_value(name + "_count") == waits("+Inf")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from module_gateway.bus.memory import MemoryBroker
+from module_gateway.internal_server.rules import Fault
 from module_gateway.internal_server.server import OTHER_FILES, InternalServer
-from module_gateway.internal_server.session import Fault
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol.identity import Device
 from module_gateway.protocol.internal import DeviceCommand, encode_connect, encode_status

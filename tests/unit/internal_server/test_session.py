@@ -8,13 +8,8 @@ from math import inf
 import pytest
 
 from module_gateway.internal_server import events as ev
-from module_gateway.internal_server.session import (
-    PIPELINE_SIZE_BYTES,
-    DeviceSession,
-    Fault,
-    SessionRules,
-    State,
-)
+from module_gateway.internal_server.rules import Fault, SessionRules
+from module_gateway.internal_server.session import PIPELINE_SIZE_BYTES, DeviceSession, State
 from module_gateway.internal_server.validation import Refusal
 from module_gateway.protocol import bus_pb2
 from module_gateway.protocol import internal_protocol_pb2 as pb
@@ -583,3 +578,50 @@ def test_extra_bytes_after_a_frame_are_the_next_frame():
     assert isinstance(first, ev.WriteCommand)
     assert isinstance(second, ev.Close)
     assert second.reason is Reason.UNDECODABLE
+
+
+def test_a_whole_status_and_its_reply_go_the_short_way():
+    session = connected()
+    assert session.take_status(STATUS, START + 1) == b'{"pressed": false}'
+    assert (session.state, session.last_sequence) == (State.AWAITING_COMMAND, 1)
+    assert session.asked_at == START + 1
+    assert session.take_reply(1, b'{"lit_up": true}') == COMMAND
+    assert (session.state, session.asked_at) == (State.CONNECTED, inf)
+    assert session.deadline == START + 31
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        STATUS[:-1],
+        STATUS + b"x",
+        STATUS * 2,
+        CONNECT,
+        encode_status(OTHER, b"x"),
+        encode_frame(b"\xff"),
+        b"\x00",
+        b"",
+    ],
+)
+def test_any_other_chunk_is_left_to_the_table(chunk: bytes):
+    session = connected()
+    assert session.take_status(chunk, START) is None
+    assert (session.state, session.last_sequence) == (State.CONNECTED, 0)
+
+
+@pytest.mark.parametrize(
+    "disturbance", [ev.WritingStalled(), ev.FramesHeld(), ev.BytesReceived(STATUS[:5])]
+)
+def test_a_disturbed_connection_takes_nothing_the_short_way(disturbance: ev.Event):
+    session = connected()
+    step(session, disturbance)
+    assert session.take_status(STATUS, START) is None
+    waiting = awaiting()
+    step(waiting, disturbance)
+    assert waiting.take_reply(1, b"c") is None
+    assert waiting.state is State.AWAITING_COMMAND
+
+
+def test_a_late_reply_is_left_to_the_table():
+    assert awaiting().take_reply(2, b"c") is None
+    assert connected().take_reply(0, b"c") is None

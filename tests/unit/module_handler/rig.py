@@ -41,6 +41,7 @@ def limits(
     is_replayed: bool = False,
     total_bytes: int = 1 << 40,
     age_s: float = 1e6,
+    deep_entries: int = 4_000,
 ) -> CoreLimits:
     upstream = UpstreamLimits(
         Bounds(entries, 4 * 1024 * 1024),
@@ -48,6 +49,7 @@ def limits(
         total_bytes,
         age_s,
         frozenset({MODULE} if is_replayed else ()),
+        deep_entries,
     )
     return CoreLimits(
         upstream,
@@ -127,11 +129,14 @@ def live(
 # What clients say
 
 
-def lease(epoch: int = EPOCH, endpoint: int = ENDPOINT) -> bus_pb2.Message:
+def lease(
+    epoch: int = EPOCH, endpoint: int = ENDPOINT, held_stores: Iterable[int] = ()
+) -> bus_pb2.Message:
     message = bus_pb2.Message()
     message.lease.endpoint = endpoint
     message.lease.epoch = epoch
     message.lease.modules.append(MODULE)
+    message.lease.held_stores.extend(held_stores)
     return message
 
 
@@ -152,9 +157,9 @@ def outbox_ack(
     message = bus_pb2.Message()
     message.outbox_ack.endpoint = ENDPOINT
     message.outbox_ack.epoch = epoch
-    message.outbox_ack.sequence = sequence
-    message.outbox_ack.first_sequence = first_sequence
-    who.write_to(message.outbox_ack.device)
+    stretch = message.outbox_ack.acknowledged.add()
+    stretch.sequence, stretch.first_sequence = sequence, first_sequence
+    who.write_to(stretch.device)
     return message
 
 

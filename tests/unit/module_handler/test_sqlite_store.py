@@ -281,6 +281,27 @@ async def test_a_large_store_is_checked_while_it_serves(
     await store.close()
 
 
+async def test_the_check_of_a_large_store_gives_way_to_commits(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_store, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(store_opening, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(sqlite_store, "CHECK_PAUSE_S", 3_600.0)
+    asked: list[int] = []
+
+    def check_some(_: sqlite3.Connection, after: int, limit: int) -> int:
+        asked.append(after)
+        return after + limit
+
+    monkeypatch.setattr(sqlite_store, "check_some", check_some)
+    store = SqliteStore(path)
+    for _ in range(50):
+        await store.commit([])
+    await store.read(LogQuery(A.identity, 1))  # behind the check's slices in its thread
+    assert [0] == asked
+    await store.close()
+
+
 async def commit_for_ever(store: SqliteStore) -> None:
     while True:
         await store.commit([])

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from module_gateway.protocol.errors import LocalProtocolError, Reason, RemoteProtocolError
-from module_gateway.protocol.framing import FrameDecoder, encode_frame
+from module_gateway.protocol.framing import FrameDecoder, encode_frame, encode_varint
 
 
 def frames_of(decoder: FrameDecoder) -> list[bytes]:
@@ -78,3 +78,21 @@ def test_three_header_bytes_are_waited_for():
 def test_an_empty_message_cannot_be_framed():
     with pytest.raises(LocalProtocolError):
         encode_frame(b"")
+
+
+@pytest.mark.parametrize(
+    ("number", "encoded"),
+    [(0, "00"), (1, "01"), (127, "7f"), (128, "8001"), (300, "ac02"), (2**21, "80808001")],
+)
+def test_lengths_inside_of_messages_are_varints(number: int, encoded: str):
+    assert bytes.fromhex(encoded) == encode_varint(number)
+
+
+def test_a_decoder_without_waiting_bytes_holds_no_buffer():
+    decoder = FrameDecoder()
+    decoder.receive(encode_frame(b"one") + b"\x01")
+    assert decoder.next_frame() == b"one"
+    decoder.receive(b"\x00\x00\x00x")
+    assert decoder.next_frame() == b"x"
+
+    assert (decoder.buffered_bytes, decoder._buffer) == (0, None)

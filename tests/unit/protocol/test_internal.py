@@ -88,3 +88,36 @@ def test_text_that_is_not_utf8_is_undecodable():
         internal.decode_client_message(frame.replace(b"left", b"le\xfft"))
 
     assert Reason.UNDECODABLE == caught.value.reason
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 100, 127, 128, 20_000, 1_000_000])
+def test_a_command_is_encoded_as_protobuf_does_it(size_bytes: int):
+    command = bytes(size_bytes)
+    envelope = pb.InternalServer()
+    BUTTON.write_to(envelope.deviceCommand.device)
+    envelope.deviceCommand.commandData = command
+
+    assert envelope.SerializeToString() == only_frame(internal.encode_command(BUTTON, command))
+
+
+def test_a_status_is_read_without_its_device_when_that_is_the_known_one():
+    known = internal.encode_device(BUTTON)
+
+    assert internal.status_of(only_frame(internal.encode_status(BUTTON, b"x")), known) == b"x"
+    assert internal.status_of(only_frame(internal.encode_status(BUTTON, b"")), known) == b""
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"\xff",
+        only_frame(internal.encode_connect(BUTTON)),
+        only_frame(internal.encode_status(Device(BUTTON.identity, "renamed"), b"x")),
+        only_frame(internal.encode_command(BUTTON, b"x")) + b"\x98\x06\x01",
+    ],
+)
+def test_any_other_message_is_no_status_of_the_known_device(message: bytes):
+    known = internal.encode_device(Device.of(1000, 0, "left_button", "somebody"))
+
+    assert internal.status_of(message, known) is None
