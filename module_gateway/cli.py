@@ -73,6 +73,7 @@ COMMANDS: Final[dict[str, Command]] = {
         "look at what waits for a control plane, and change it",
         _component("module_handler.buffer"),
     ),
+    "tap": Command("show live messages at the bus or upstream, decoded", _component("observe.tap")),
     "module": Command("new NAME: start a module of your own", _module),
 }
 
