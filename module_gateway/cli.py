@@ -74,6 +74,7 @@ COMMANDS: Final[dict[str, Command]] = {
         _component("module_handler.buffer"),
     ),
     "tap": Command("show live messages at the bus or upstream, decoded", _component("observe.tap")),
+    "status": Command("is it well? the whole gateway on one screen", _component("observe.status")),
     "module": Command("new NAME: start a module of your own", _module),
 }
 
