@@ -75,6 +75,7 @@ COMMANDS: Final[dict[str, Command]] = {
     ),
     "tap": Command("show live messages at the bus or upstream, decoded", _component("observe.tap")),
     "status": Command("is it well? the whole gateway on one screen", _component("observe.status")),
+    "bundle": Command("what a bug report needs in one file", _component("observe.bundle")),
     "module": Command("new NAME: start a module of your own", _module),
 }
 

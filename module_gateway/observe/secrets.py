@@ -6,9 +6,11 @@ whatever else is written, wherever they stand.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from typing import Any, Final
+from urllib.parse import quote
 
 HIDDEN: Final = "(hidden)"
 
@@ -80,7 +82,7 @@ class Scrubber:
         known = {each for each in lines if len(each) >= MIN_CHARS and not each.startswith("-----")}
         # The longest first: one secret may be a part of another.
         ordered = sorted(known, key=lambda each: (-len(each), each))
-        written = dict.fromkeys(form for each in ordered for form in (each, _in_json(each)))
+        written = dict.fromkeys(form for each in ordered for form in _written(each))
         self._pattern = re.compile("|".join(map(re.escape, written))) if written else None
 
     def scrub(self, text: str) -> str:
@@ -95,6 +97,7 @@ _PRIVATE_KEY: Final = re.compile(
 )
 
 
-def _in_json(text: str) -> str:
-    """As it stands inside of a JSON string."""
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+def _written(text: str) -> tuple[str, ...]:
+    """As it stands in plain text, inside of a JSON string in both spellings, and in an address."""
+    plain, escaped = json.dumps(text, ensure_ascii=False), json.dumps(text)
+    return (text, plain[1:-1], escaped[1:-1], quote(text, safe=""))

@@ -12,10 +12,14 @@ from typing import Any
 
 import pytest
 
+from fleet_lab.device import VirtualDevice
+from fleet_lab.devices.builtin import Transparent
+from tests.brokers import free_port
 from tests.integration.stack import (
     DEMO_ROLES,
     REPOSITORY,
     Stack,
+    configuration,
     control_plane_api,
     demo_configuration,
     running_stack,
@@ -42,7 +46,7 @@ class CommandLine:
             env={k: v for k, v in os.environ.items() if not k.startswith("IPC_MQTT")},
         )  # fmt: skip
 
-    async def __call__(self, *words: str, code: int = 0) -> tuple[str, str]:
+    async def __call__(self, *words: str, code: int | None = 0) -> tuple[str, str]:
         process = await self.start(*words)
         try:
             async with asyncio.timeout(LIMIT_S):
@@ -50,7 +54,7 @@ class CommandLine:
         finally:
             if process.returncode is None:
                 process.kill()
-        assert code == process.returncode, (out + err).decode()
+        assert code in {process.returncode, None}, (out + err).decode()
         return out.decode(), err.decode()
 
     async def lines(self, *words: str) -> list[dict[str, Any]]:
@@ -72,7 +76,9 @@ class CommandLine:
         )  # fmt: skip
         async with asyncio.timeout(LIMIT_S):
             out, _ = await process.communicate()
-        assert 0 == process.returncode, f"{line}\n{out.decode()}"
+        # On a starved machine a device may have to wait for its answer: then 1 is right.
+        allowed = {0, 1} if " status " in line else {0}
+        assert process.returncode in allowed, f"{line}\n{out.decode()}"
         return out.decode()
 
 
@@ -142,3 +148,72 @@ async def test_the_tap_shows_a_running_gateway_and_disturbs_nothing() -> None:
     assert sessions
     loud = [line for line in stack.lines if " warn " in line or " error " in line]
     assert not [line for line in loud if "tap" in line or "tool/" in line]
+
+
+async def is_well(command: CommandLine) -> dict[str, Any]:
+    """Asks until everything has settled."""
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            process = await command.start("status", "--json")
+            out, _ = await process.communicate()
+            found: dict[str, Any] = json.loads(out)
+            assert found["ok"] == (process.returncode == 0)
+            if found["ok"]:
+                return found
+
+
+@pytest.mark.timeout(300)
+async def test_status_tells_a_gateway_that_is_well_from_one_that_is_not() -> None:
+    async with running_stack(demo_configuration(), "--demo") as stack:
+        command = CommandLine(stack)
+        found = await is_well(command)
+        states = {each["name"]: each["state"] for each in found["processes"]}
+        assert {"module_handler", "internal_server", "external_client", "bus_broker"} <= set(states)
+        assert set(states.values()) == {"ready"}
+        assert found["control_planes"][0]["session_is_up"] is True
+        assert found["devices"] == {"connections": 3, "registered": 3}
+        for name in ("module_handler", "internal_server", "external_client"):
+            (one,) = (each for each in found["processes"] if each["name"] == name)
+            assert one["pid"] == stack.pid_of(name)
+            assert one["uptime_s"] > 0
+        assert await stack.stop() == 0
+        out, _ = await command("status", code=1)
+        assert "none runs with the state folder" in out
+
+
+@pytest.mark.timeout(300)
+async def test_status_names_the_control_plane_that_is_missed_and_what_waits() -> None:
+    port = free_port()
+    async with running_stack(configuration(port)) as stack:
+        command = CommandLine(stack)
+        device = VirtualDevice(
+            Transparent("a"), gateway=stack.gateway, period_s=0.2, is_patient=True
+        )
+        running = asyncio.create_task(device.run(), name="device")
+        try:
+            wanted = f"its broker 127.0.0.1:{port} is not reached"
+            async with asyncio.timeout(LIMIT_S):
+                while wanted not in (await what_is_wrong(command)).get("control plane 0", ""):
+                    pass
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+async def what_is_wrong(command: CommandLine) -> dict[str, str]:
+    """Subject → text of the problems now."""
+    out, _ = await command("status", "--json", code=None)
+    found = json.loads(out)
+    return {each["subject"]: each["text"] for each in found["problems"]}
+
+
+@pytest.mark.timeout(300)
+async def test_a_bundle_of_a_running_gateway_has_what_every_process_says(tmp_path: Path) -> None:
+    async with running_stack(demo_configuration(), "--demo") as stack:
+        command = CommandLine(stack)
+        out, _ = await command("bundle", "--output", str(tmp_path / "b.tar.gz"), "--json")
+        found = json.loads(out)
+        assert await stack.stop() == 0
+    assert found["missing"] == []
+    for name in ("module_handler", "internal_server", "external_client", "control_plane"):
+        assert {f"processes/{name}-metrics.txt", f"run/{name}.json"} <= set(found["contents"])

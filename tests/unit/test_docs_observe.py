@@ -10,11 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from module_gateway.observe.bundle import app as bundle
+from module_gateway.observe.status import app as status
 from module_gateway.observe.tap import app as tap
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "operate.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```sh run\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PARSERS = {"tap": tap.build_parser}
+PARSERS = {
+    "bundle": bundle.build_parser,
+    "status": status.build_parser,
+    "tap": tap.build_parser,
+}
 COMMANDS = [
     line
     for block in BLOCK.findall(PAGE)

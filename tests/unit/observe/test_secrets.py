@@ -54,3 +54,9 @@ def test_a_private_key_is_taken_out_though_nobody_configured_it(tail: str) -> No
 
 def test_the_longest_secret_goes_first_and_short_words_stay() -> None:
     assert Scrubber(["abcd", "abcdef", "on"]).scrub("abcdef on") == f"{HIDDEN} on"
+
+
+def test_a_secret_is_found_in_every_spelling() -> None:
+    secret = "schlüssel/&wörter"
+    text = f"{secret} {json.dumps(secret)} schl%C3%BCssel%2F%26w%C3%B6rter"
+    assert Scrubber([secret]).scrub(text) == f'{HIDDEN} "{HIDDEN}" {HIDDEN}'
