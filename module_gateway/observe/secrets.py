@@ -16,7 +16,7 @@ HIDDEN: Final = "(hidden)"
 
 SECRET_NAME: Final = re.compile(
     r"pass(word|phrase|wd)?$|password|secret|token|credential|api[-_]?key|private[-_]?key"
-    r"|authorization|^psk$|^pin$",
+    r"|authorization|^psk$",
     re.IGNORECASE,
 )
 """Names of fields whose text is nobody's business."""

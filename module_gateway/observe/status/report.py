@@ -7,11 +7,12 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
-from module_gateway.bus.location import find_bus
 from module_gateway.module_handler.buffer.place import Place, place_of
 from module_gateway.module_handler.buffer.stat_report import report as buffer_report
+from module_gateway.observe.bus_place import running_bus
 from module_gateway.observe.status.figures import Figures, quantile, rate
 from module_gateway.observe.status.judgement import problems
 from module_gateway.observe.status.processes import gateway_note, look
@@ -48,7 +49,12 @@ class Reporter:
         self._before: tuple[float, dict[str, Figures]] | None = None
 
     def report(self) -> dict[str, Any]:
-        """One look. The first one has no rates."""
+        """One look. The first one has no rates.
+
+        Raises:
+            ConfigError: this user may not look into the state folder.
+        """
+        _check_access(self._place.state_dir)
         processes, answers = look(self._place.state_dir)
         now = self._clock()
         figures = {name: answer.figures for name, answer in answers.items()}
@@ -73,7 +79,7 @@ class Reporter:
 
     def _bus(self, figures: Mapping[str, Figures]) -> dict[str, Any]:
         try:
-            location = find_bus(self._settings.bus, self._place.state_dir, os.environ)
+            location = running_bus(self._settings.bus, self._place.state_dir, os.environ)
         except ConfigError as error:
             return {"location": None, "answers": False, "why": str(error), "connected": {}}
         connected = {
@@ -102,6 +108,21 @@ class Reporter:
             }
             for index, each in enumerate(connection.endpoints)
         ]
+
+
+def _check_access(state_dir: Path) -> None:
+    """A folder that cannot be looked into would seem to be that of a gateway that does not run."""
+    try:
+        is_readable = not state_dir.exists() or os.access(state_dir, os.R_OK | os.X_OK)
+    except PermissionError:
+        is_readable = False
+    if not is_readable:
+        raise ConfigError(
+            "state-dir",
+            got=str(state_dir),
+            expected="a folder that this user may read",
+            hint="ask as the gateway's own user, or as root",
+        )
 
 
 def _session(client: Figures | None, endpoint: str) -> dict[str, Any]:

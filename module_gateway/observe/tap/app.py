@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from module_gateway.bus.location import BusLocation, find_bus
+from module_gateway.bus.location import BusLocation
 from module_gateway.control_plane.decode import Decoder
 from module_gateway.external_client.tls import make_context
 from module_gateway.module_handler.buffer.selection import identity
 from module_gateway.module_handler.buffer.view import store_path
 from module_gateway.modules.catalog import load_modules
+from module_gateway.observe.bus_place import running_bus
 from module_gateway.observe.durations import duration
 from module_gateway.observe.tap.bus_messages import topics_for
 from module_gateway.observe.tap.lines import Lines
@@ -120,7 +121,7 @@ def places(settings: Settings, hops: Sequence[str], wanted: Filter) -> list[TapP
     found: list[TapPlace] = []
     if "bus" in hops:
         state_dir = find_state_dir(settings.state_dir, os.environ)
-        location = find_bus(settings.bus, state_dir, os.environ)
+        location = running_bus(settings.bus, state_dir, os.environ)
         topics = topics_for(wanted.wants_kind)
         if topics:
             found.append(TapPlace(Place("the bus", location, topics), None))

@@ -13,7 +13,8 @@ CONFIG = {
     "list": [{"Token": "geheim-3"}],
     "url": "mqtt://vehicle:geheim-4@broker:1883",
     "inline": PEM,
-    "pin": 4711,
+    "psk": 4711,
+    "pin": 7,
     "keepalive-s": 15,
     "client-key": "/etc/key.pem",
     "empty": {"password": ""},
@@ -27,7 +28,7 @@ def test_secrets_are_hidden_by_the_names_of_their_fields_and_in_addresses() -> N
     assert "MIIEvQ" not in text
     assert shown["broker"] == {"user": "vehicle", "password": HIDDEN}
     assert shown["url"] == f"mqtt://{HIDDEN}@broker:1883"
-    assert (shown["pin"], shown["keepalive-s"]) == (HIDDEN, 15)
+    assert (shown["psk"], shown["pin"], shown["keepalive-s"]) == (HIDDEN, 7, 15)
     assert shown["client-key"] == "/etc/key.pem"
     assert shown["empty"] == {"password": ""}
 

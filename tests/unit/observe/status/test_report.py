@@ -9,6 +9,7 @@ import pytest
 from module_gateway.observe.status import report as status_report
 from module_gateway.observe.status.probes import Answer
 from module_gateway.observe.status.report import Reporter
+from module_gateway.protocol.errors import ConfigError
 from module_gateway.runtime.config import default_settings
 from tests.unit.observe.status.test_judgement import process
 
@@ -115,3 +116,11 @@ def test_a_store_that_cannot_be_read_is_a_problem(
     looks.append({})
     found = reporter(tmp_path, [1.0]).report()
     assert [each["remedy"] for each in found["problems"]] == ["module-gateway buffer check"]
+
+
+def test_a_folder_that_may_not_be_read_is_not_taken_for_a_gateway_that_does_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status_report.os, "access", lambda *_: False)
+    with pytest.raises(ConfigError, match="ask as the gateway's own user, or as root"):
+        reporter(tmp_path, [1.0]).report()

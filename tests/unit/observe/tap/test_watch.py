@@ -9,10 +9,13 @@ import pytest
 
 from module_gateway.bus.location import BusLocation
 from module_gateway.bus.mqtt import MqttBus
+from module_gateway.external_client.tls import make_context
 from module_gateway.observe.tap.watch import Place, Watch
 from module_gateway.protocol.errors import BusError
+from module_gateway.runtime.settings import Endpoint, MqttSettings
 from module_gateway.runtime.tasks import start_task, stop_tasks
-from tests.brokers import MosquittoBroker, free_port
+from tests.brokers import EmbeddedBroker, MosquittoBroker, TlsMosquittoBroker, free_port
+from tests.unit.external_client.certificates import make_certificates
 
 LIMIT_S = 60.0
 
@@ -98,3 +101,43 @@ async def test_never_plaintext_instead_of_tls(tmp_path: Path) -> None:
         place = Place("it", broker.tcp_location, ("a",), ssl.create_default_context)
         with pytest.raises(BusError, match="TLS"):
             await Watch(place, Heard().message, Heard().told).run()
+
+
+async def test_with_tls_the_endpoints_own_files_are_used(tmp_path: Path) -> None:
+    (tmp_path / "tls").mkdir()
+    folder = make_certificates(tmp_path / "tls").folder
+    files = MqttSettings(
+        ssl=True, ca_file=str(folder / "ca.pem"), client_cert=str(folder / "client.pem"),
+        client_key=str(folder / "client.key"),
+    )  # fmt: skip
+    heard = Heard()
+    with TlsMosquittoBroker(
+        tmp_path, folder / "ca.pem", folder / "server.pem", folder / "server.key"
+    ) as broker:
+        location = BusLocation(None, "127.0.0.1", broker.tls_port)
+        end = Endpoint(
+            server_ip="127.0.0.1", port=broker.tls_port, modules=(1,), mqtt_settings=files
+        )
+        place = Place("it", location, ("a",), lambda: make_context(end, "here"))
+        watching = start_task(Watch(place, heard.message, heard.told).run(), "watch")
+        await heard.until("watching it at")
+        await stop_tasks([watching])
+
+
+async def test_the_embedded_broker_can_be_watched_too(tmp_path: Path) -> None:
+    heard, listener = Heard(), Nobody()
+    with EmbeddedBroker(tmp_path) as broker:
+        place = Place("the bus", broker.tcp_location, ("mg/1/handler/+",))
+        tasks = [start_task(Watch(place, heard.message, heard.told).run(), "watch")]
+        await heard.until("watching the bus at")
+        bus = MqttBus(broker.tcp_location, "other")
+        tasks.append(start_task(bus.run(("x",), listener), "other"))
+        async with asyncio.timeout(LIMIT_S):
+            await listener.up.wait()
+            await bus.publish("mg/1/server/1", b"no")
+            await bus.publish("mg/1/handler/1", b"yes")
+            while not heard.messages:
+                heard.changed.clear()
+                await heard.changed.wait()
+        await stop_tasks(tasks)
+    assert heard.messages == [("mg/1/handler/1", b"yes")]
