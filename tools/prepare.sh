@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What `make setup` needs of the machine: a Python with venv, and Mosquitto if it can be had.
-# `browser` and `postgresql` are for the build machine: tests open pages in Chromium, and keep the
-# control plane's history in a real PostgreSQL.
-# Usage: tools/prepare.sh venv FOLDER | mosquitto | browser | postgresql
+# `browser`, `postgresql` and `promtool` are for the build machine: tests open pages in Chromium, keep
+# the control plane's history in a real PostgreSQL, and ask promtool about the alerts.
+# Usage: tools/prepare.sh venv FOLDER | mosquitto | browser | postgresql | promtool
 set -euo pipefail
 
 say() { printf '%s\n' "$*" >&2; }
@@ -77,13 +77,30 @@ find_postgresql() {
     say "plane's second database are skipped. As root: apt install postgresql"
 }
 
+find_promtool() {
+    # Only this one program: the package would start a server as well.
+    command -v promtool >/dev/null && return
+    local folder
+    folder=$(mktemp -d)
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq >&2 \
+        && (cd "$folder" && apt-get download -qq prometheus >&2 && dpkg-deb -x prometheus_*.deb .) \
+        && install -m 755 "$folder/usr/bin/promtool" /usr/local/bin/promtool; then
+        rm -rf "$folder"
+        return
+    fi
+    rm -rf "$folder"
+    say "promtool is not installed and cannot be installed from here: the tests that try the alerts"
+    say "are skipped. It is in the distribution's package prometheus."
+}
+
 case "${1:-}" in
     venv) make_venv "$2" ;;
     mosquitto) find_mosquitto ;;
     browser) find_browser ;;
     postgresql) find_postgresql ;;
+    promtool) find_promtool ;;
     *)
-        say "usage: $0 venv FOLDER | mosquitto | browser | postgresql"
+        say "usage: $0 venv FOLDER | mosquitto | browser | postgresql | promtool"
         exit 2
         ;;
 esac
