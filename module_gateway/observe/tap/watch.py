@@ -17,6 +17,7 @@ from typing import Final
 from module_gateway.bus.location import BusLocation
 from module_gateway.bus.mqtt_connection import MqttConnection
 from module_gateway.bus.stream import Stream, open_socket, secure
+from module_gateway.bus.vigil import ASK_PART
 from module_gateway.protocol.errors import BusError
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -109,7 +110,7 @@ class Watch:
                 ) from error
             except (OSError, BusError) as error:
                 raise BusError(f"{self._place} cannot be watched: {_plainly(error)}") from error
-            return await connection.live(CONFIRM_TIMEOUT_S)
+            return await connection.live(CONFIRM_TIMEOUT_S, KEEPALIVE_S * ASK_PART)
         finally:
             if connection is not None:
                 with suppress(OSError):
