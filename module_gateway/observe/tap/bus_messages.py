@@ -81,7 +81,7 @@ _BODIES: Final[dict[str, _Body]] = {
         subject="device",
     ),
     "delivery_receipt": _Body("receipt", ("endpoint", "lane", "delivery")),
-    "outbox_ack": _Body("ack", ("endpoint", "first_sequence", "sequence"), subject="device"),
+    "outbox_ack": _Body("ack", ("endpoint",), subject="list"),
     "command_forward": _Body(
         "command", ("endpoint", "session", "counter"), "command", "command", subject="device"
     ),
@@ -102,7 +102,11 @@ _SILENT_WHEN_EMPTY: Final = frozenset(
 )  # fmt: skip
 """Says something only when it is set."""
 
-_LISTS: Final = {"live_connections": "connections", "snapshot": "registered"}
+_LISTS: Final = {
+    "live_connections": "connections",
+    "snapshot": "registered",
+    "outbox_ack": "acknowledged",
+}
 
 TOPICS: Final = ("mg/1/#",)
 _PRESENCE_TOPIC: Final = "mg/1/presence/0"
@@ -205,6 +209,8 @@ class BusReader:
         ]  # fmt: skip
         if body.subject == "list":
             facts.append(("devices", len(getattr(read, _LISTS[name]))))
+        if name == "outbox_ack":
+            facts.append(("up_to", ",".join(str(each.sequence) for each in read.acknowledged)))
         if name == "connect_request":
             facts.append(("priority", read.device.priority))
         if name == "presence":
