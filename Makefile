@@ -50,7 +50,7 @@ proto: setup-dev ## make the protobuf code again after a change of a .proto file
 
 lock: setup-dev ## pin the newest allowed versions of all dependencies (ARGS=--upgrade)
 	@$(COMPILE) $(ARGS) --extra control-plane --output-file requirements.txt pyproject.toml
-	@$(COMPILE) $(ARGS) --extra control-plane --extra lab --extra ray --extra dev \
+	@$(COMPILE) $(ARGS) --extra control-plane --extra postgresql --extra lab --extra ray --extra dev \
 		--constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 
 bench: setup-dev ## measure everything, half an hour of an idle machine (ARGS=--quick: a look)

@@ -73,6 +73,9 @@ COMMANDS: Final[dict[str, Command]] = {
         "look at what waits for a control plane, and change it",
         _component("module_handler.buffer"),
     ),
+    "tap": Command("show live messages at the bus or upstream, decoded", _component("observe.tap")),
+    "status": Command("is it well? the whole gateway on one screen", _component("observe.status")),
+    "bundle": Command("what a bug report needs in one file", _component("observe.bundle")),
     "module": Command("new NAME: start a module of your own", _module),
 }
 

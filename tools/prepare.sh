@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What `make setup` needs of the machine: a Python with venv, and Mosquitto if it can be had.
-# `browser` is for the build machine: the tests of the report and of pages open them in Chromium.
-# Usage: tools/prepare.sh venv FOLDER | mosquitto | browser
+# `browser`, `postgresql` and `promtool` are for the build machine: tests open pages in Chromium, keep
+# the control plane's history in a real PostgreSQL, and ask promtool about the alerts.
+# Usage: tools/prepare.sh venv FOLDER | mosquitto | browser | postgresql | promtool
 set -euo pipefail
 
 say() { printf '%s\n' "$*" >&2; }
@@ -68,12 +69,38 @@ find_browser() {
     say "open pages in a browser are skipped. As root: apt install chromium chromium-driver"
 }
 
+find_postgresql() {
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && return
+    command -v initdb >/dev/null && return
+    apt_install postgresql && return
+    say "PostgreSQL is not installed and cannot be installed from here: the tests of the control"
+    say "plane's second database are skipped. As root: apt install postgresql"
+}
+
+find_promtool() {
+    # Only this one program: the package would start a server as well.
+    command -v promtool >/dev/null && return
+    local folder
+    folder=$(mktemp -d)
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq >&2 \
+        && (cd "$folder" && apt-get download -qq prometheus >&2 && dpkg-deb -x prometheus_*.deb .) \
+        && install -m 755 "$folder/usr/bin/promtool" /usr/local/bin/promtool; then
+        rm -rf "$folder"
+        return
+    fi
+    rm -rf "$folder"
+    say "promtool is not installed and cannot be installed from here: the tests that try the alerts"
+    say "are skipped. It is in the distribution's package prometheus."
+}
+
 case "${1:-}" in
     venv) make_venv "$2" ;;
     mosquitto) find_mosquitto ;;
     browser) find_browser ;;
+    postgresql) find_postgresql ;;
+    promtool) find_promtool ;;
     *)
-        say "usage: $0 venv FOLDER | mosquitto | browser"
+        say "usage: $0 venv FOLDER | mosquitto | browser | postgresql | promtool"
         exit 2
         ;;
 esac

@@ -5,18 +5,24 @@ from __future__ import annotations
 import argparse
 import ipaddress
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
 
 from module_gateway.control_plane.api import create_app
 from module_gateway.control_plane.http_server import serve_http
-from module_gateway.control_plane.server import ControlPlane
+from module_gateway.control_plane.memory_store import MemoryStore
+from module_gateway.control_plane.server import ControlPlane, store_limits
+from module_gateway.control_plane.sql_store import SqlStore
+from module_gateway.control_plane.store import Store
 from module_gateway.modules.catalog import load_modules
 from module_gateway.runtime.options import Once, add_common_options, load_settings, port_number
 from module_gateway.runtime.process import Runtime, run_process
-from module_gateway.runtime.settings import Settings
+from module_gateway.runtime.settings import ControlPlaneSettings, Settings
 from module_gateway.runtime.tasks import start_task, stop_tasks
 from module_gateway.runtime.watchdog import TimeLimit
 
-COMPONENT = "control_plane"
+COMPONENT: Final = "control_plane"
+DATABASE_FILE: Final = "control_plane.db"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,7 +53,8 @@ async def serve(runtime: Runtime) -> None:
     section = settings.control_plane_settings
     limit = TimeLimit(settings.module_handler_settings.module_time_limit_ms / 1000)
     modules = load_modules(settings.module_paths, settings.module_settings, limit)
-    control_plane = ControlPlane(settings, modules, on_link=_report_link(runtime))
+    store = make_store(section, runtime.state_dir)
+    control_plane = ControlPlane(settings, modules, store=store, on_link=_report_link(runtime))
     app = create_app(control_plane, bound_host=section.http_host)
     async with serve_http(app, section.http_host, section.http_port) as port:
         host = _written(section.http_host)
@@ -58,6 +65,20 @@ async def serve(runtime: Runtime) -> None:
             await control_plane.run(runtime.stop)
         finally:
             await stop_tasks([announcing])
+
+
+def make_store(section: ControlPlaneSettings, state_dir: Path) -> Store:
+    """What the setting `database` asks for.
+
+    Raises:
+        ConfigError: it names no database that we know.
+    """
+    limits = store_limits(section)
+    if section.database == "memory":
+        return MemoryStore(limits)
+    if section.database == "sqlite":
+        return SqlStore(f"sqlite:///{state_dir / DATABASE_FILE}", limits)
+    return SqlStore(section.database, limits)
 
 
 async def _announce(runtime: Runtime, control_plane: ControlPlane, api: str) -> None:

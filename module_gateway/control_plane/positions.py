@@ -75,6 +75,18 @@ class AppliedPositions:
             for identity, entries in (positions or {}).items()
         }
 
+    def restore(
+        self, identity: Identity, position: Position, stretches: Iterable[tuple[int, int]]
+    ) -> None:
+        """Take over what is kept of one device's store; the most recently advanced one last."""
+        applied = _Applied(position.sequence, stretches)
+        self._stores.setdefault(identity, {})[position.store_id] = applied
+
+    def newest(self, identity: Identity) -> tuple[Position, tuple[tuple[int, int], ...]]:
+        """What to keep after `advance`: the store that it advanced, and its stretches."""
+        store_id, applied = next(reversed(self._stores[identity].items()))
+        return Position(store_id, applied.up_to), tuple(applied.stretches)
+
     def copy(self) -> AppliedPositions:
         """The same positions, to be advanced independently."""
         copied = AppliedPositions()

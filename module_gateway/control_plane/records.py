@@ -92,6 +92,26 @@ class VehicleRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """One session of a vehicle. `number` counts the vehicle's sessions from 1.
+
+    `folds` and `replayed` of its `statuses` carried what was recorded before it.
+    """
+
+    number: int
+    session_id: str
+    started_unix_ms: int
+    devices: int
+    """Announced by its Connect."""
+    ready_unix_ms: int | None = None
+    ended_unix_ms: int | None = None
+    end_reason: str = ""
+    statuses: int = 0
+    folds: int = 0
+    replayed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class CommandRecord:
     """One posted command."""
 

@@ -27,17 +27,20 @@ from module_gateway.control_plane.events import (
     StopWanted,
 )
 from module_gateway.control_plane.feed import Feed
+from module_gateway.control_plane.memory_store import MemoryStore
 from module_gateway.control_plane.records import CommandRecord, VehicleName
 from module_gateway.control_plane.session import Limits
-from module_gateway.control_plane.store import MemoryStore, Store, StoreLimits
+from module_gateway.control_plane.store import Store, StoreLimits
 from module_gateway.control_plane.vehicle import Vehicle
 from module_gateway.control_plane.views import news_of
 from module_gateway.modules.containment import ContainedModule
 from module_gateway.protocol.errors import (
+    ConfigError,
     GatewayError,
     ModuleError,
     Reason,
     RemoteProtocolError,
+    StoreError,
 )
 from module_gateway.protocol.external import decode_client_message
 from module_gateway.protocol.identity import NAME_PATTERN, Identity
@@ -51,6 +54,8 @@ MESSAGE_BYTES: Final = 4 * 1024 * 1024
 """Largest message of a gateway: a Connect of thousands of devices, or a status of 1 MiB with an
 error as large."""
 KEEPALIVE_S: Final = 15  # fleet-protocol 4.1
+SWEEP_S: Final = 60.0
+"""Between two looks for statuses that are too old."""
 STOP_WAIT_S: Final = 3.0
 """For the last notifications at the end of the process."""
 
@@ -94,6 +99,7 @@ class ControlPlane:
         self._link: Bus = link or upstream_broker(self.settings)
         self._limits = session_limits(self.settings)
         self._vehicles: dict[VehicleName, tuple[Vehicle, asyncio.Task[None]]] = {}
+        self._configured = vehicle_names(self.settings.vehicles)
         self._on_link = on_link
         self._is_link_up = asyncio.Event()
         self._is_stopping = False
@@ -118,16 +124,29 @@ class ControlPlane:
         Raises:
             StoreError: the store cannot be read.
         """
-        for record in await self.store.vehicles():
-            self._vehicle(record.name, is_notified=True)
+        known = {record.name for record in await self.store.vehicles()}
+        for name in sorted(known | self._configured):
+            self._vehicle(name, is_notified=name in known)
         link = start_task(self._link.run((SUBSCRIPTION,), self), "upstream link")
+        sweep = start_task(self._sweep_for_ever(), "history sweep")
         try:
             await stop.wait()
         finally:
             self._is_stopping = True
             await self._stop_vehicles()
             self.feed.close()
-            await stop_tasks([link])
+            await stop_tasks([link, sweep])
+            await self.store.close()
+
+    async def _sweep_for_ever(self) -> None:
+        """Forget what is too old, now and then."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            before = time.time_ns() // 1_000_000 - self.settings.history_age_s * 1000
+            try:
+                await self.store.sweep(before)
+            except StoreError as error:
+                _log.error("history_not_swept", error=clean_text(error, 200))
 
     # ---- what the link tells ------------------------------------------------------------------
 
@@ -165,7 +184,11 @@ class ControlPlane:
             self._drop(topic, error.reason)
             return
         metrics.MESSAGES.labels(kind=type(message).__name__).inc()
-        vehicle = self._vehicle(VehicleName(parts[0], parts[1]))
+        name = VehicleName(parts[0], parts[1])
+        if not (self.settings.auto_register or name in self._configured):
+            self._drop(topic, Reason.UNKNOWN_VEHICLE)
+            return
+        vehicle = self._vehicle(name)
         if vehicle is None:
             self._drop(topic, Reason.TOO_MANY_VEHICLES)
         elif not vehicle.post_message(message, len(payload)):
@@ -258,6 +281,23 @@ class ControlPlane:
     def _drop(self, topic: str, reason: Reason) -> None:
         metrics.DROPPED.labels(reason=reason).inc()
         _log.debug("dropped", topic=clean_text(topic), reason=str(reason))
+
+
+def vehicle_names(texts: Sequence[str]) -> frozenset[VehicleName]:
+    """The configured vehicles.
+
+    Raises:
+        ConfigError: one is not "company/vehicle" in small letters, digits and underscores.
+    """
+    names = set()
+    for text in texts:
+        company, _, vehicle = text.partition("/")
+        if not (NAME_PATTERN.fullmatch(company) and NAME_PATTERN.fullmatch(vehicle)):
+            raise ConfigError(
+                "control-plane-settings.vehicles", got=text, expected='"company/vehicle"'
+            )
+        names.add(VehicleName(company, vehicle))
+    return frozenset(names)
 
 
 def session_limits(settings: ControlPlaneSettings) -> Limits:

@@ -14,6 +14,7 @@ from module_gateway.control_plane.events import (
     CommandFinished,
     CommandSent,
     CommandState,
+    CommandWanted,
     Dropped,
     Effect,
     Event,
@@ -72,10 +73,16 @@ class Vehicle:
         self._session = VehicleSession(limits)
         self._inbox: deque[tuple[Event | ClientMessage, int]] = deque()
         self._inbox_bytes = 0
+        self._wanted: set[str] = set()
+        """Commands that were posted or restored, and have no outcome yet."""
         self._news = asyncio.Event()
 
     def post(self, event: Event) -> None:
-        """Let an event of our own follow what is queued."""
+        """Let an event of our own follow what is queued. A command is taken once."""
+        if isinstance(event, CommandWanted):
+            if event.command_id in self._wanted:
+                return
+            self._wanted.add(event.command_id)
         self._inbox.append((event, 0))
         self._news.set()
 
@@ -115,15 +122,36 @@ class Vehicle:
     async def _load(self, reason: Reason) -> None:
         """Begin with what the store holds. A session in it is over, for `reason`."""
         at_unix_ms = _unix_ms()
+        queued = [e.command_id for e, _ in self._inbox if isinstance(e, CommandWanted)]
+        self._wanted = set(queued)  # what the old session had is restored from the store
         positions = await self._store.open_vehicle(self.name, at_unix_ms)
         record = await self._store.vehicle(self.name)
         stale_id = record.session_id if record is not None else None
-        if stale_id is not None:
-            await self._store.commit(self.name, [SessionEnded(stale_id, reason)], at_unix_ms)
+        ends: list[Change] = [] if stale_id is None else [SessionEnded(stale_id, reason)]
+        ends += await self._restore_commands(at_unix_ms)
+        if ends:
+            await self._store.commit(self.name, ends, at_unix_ms)
         known = [device.identity for device in await self._store.devices(self.name)]
         is_owed = self._is_notification_owed or stale_id is not None
         self._is_notification_owed = False
         self._session = VehicleSession(self._limits, positions, known, is_notification_owed=is_owed)
+
+    async def _restore_commands(self, at_unix_ms: int) -> list[Change]:
+        """Let what was never sent wait on; what was sent may or may not have arrived."""
+        ends: list[Change] = []
+        for command in await self._store.open_commands(self.name):
+            device = await self._store.device(self.name, command.identity)
+            left_s = (command.expires_unix_ms - at_unix_ms) / 1000
+            if command.state is CommandState.SENT:
+                ends.append(CommandFinished(command.command_id, CommandState.UNANSWERED))
+            elif device is None or left_s <= 0:
+                ends.append(CommandFinished(command.command_id, CommandState.EXPIRED))
+            else:
+                wanted = CommandWanted(
+                    command.command_id, device.device, command.command, _now() + left_s
+                )
+                self.post(wanted)
+        return ends
 
     async def _wait(self) -> None:
         """Until there is something in the inbox, or a deadline."""
@@ -211,7 +239,8 @@ class Vehicle:
                 metrics.REPEATS.inc()
             case CommandSent():
                 metrics.COMMANDS.labels(state=CommandState.SENT).inc()
-            case CommandFinished(_, outcome):
+            case CommandFinished(command_id, outcome):
+                self._wanted.discard(command_id)
                 metrics.COMMANDS.labels(state=outcome).inc()
             case _:
                 pass

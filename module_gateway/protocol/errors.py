@@ -98,6 +98,7 @@ class Reason(StrEnum):
     STATUS_REPEATED = "status_repeated"
     TOPIC_FORM = "topic_form"
     TOO_MANY_VEHICLES = "too_many_vehicles"
+    UNKNOWN_VEHICLE = "unknown_vehicle"
     LISTENER_SLOW = "listener_slow"
 
 

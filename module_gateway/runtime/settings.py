@@ -242,17 +242,26 @@ class ControlPlaneSettings(Section):
     """Wait for each message of the connect sequence."""
     session_timeout_ms: Milliseconds = 30_000
     """A session without any valid message; must exceed the gateway's heartbeat."""
-    history_statuses: int = Field(default=1_000, ge=1)
+    database: str = "sqlite"
+    """Where everything is kept: "sqlite" (`control_plane.db` in the state folder), a URL such as
+    "postgresql://user@host/name" or "sqlite:////path/to/file", or "memory", which forgets."""
+    history_statuses: int = Field(default=10_000, ge=1)
     """Per device, oldest forgotten first."""
+    history_age_s: int = Field(default=30 * 86_400, ge=1)
+    """Older statuses are forgotten, but the last one of each device (not with "memory")."""
+    vehicles: tuple[str, ...] = ()
+    """Those that are served, as "company/vehicle"; with `auto-register` also all others."""
+    auto_register: bool = True
+    """Serve a vehicle as soon as it is heard. Without it only those of `vehicles`."""
     max_vehicles: int = Field(default=1_000, ge=1)
     """Further ones are not served."""
     max_devices: int = Field(default=20_000, ge=1)
     """Of all vehicles together; a device beyond it is not acknowledged, as an unknown one."""
     allowed_hosts: tuple[str, ...] = ()
     """Names under which the API may be asked besides loopback ones (DNS rebinding); "*": any."""
-    history_bytes: int = Field(default=1024 * 1024, ge=1024)
+    history_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     """Per device."""
-    history_total_bytes: int = Field(default=256 * 1024 * 1024, ge=1024)
+    history_total_bytes: int = Field(default=1024 * 1024 * 1024, ge=1024)
     """Of all devices; beyond it each device keeps no more than its equal share."""
     early_statuses: int = Field(default=64, ge=1)
     """Statuses of a session that wait for a missing one before them."""

@@ -29,6 +29,7 @@ KILL_ROWS = {
     "K3": ("external_client",),
     "K4": (BROKER,),
     "K6": PARTS,
+    "KC": ("control_plane",),
 }
 
 BACKLOG_ROWS = {"N1": outage.run, "D5": deep_backlog.run}

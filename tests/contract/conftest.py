@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import uvloop
+
+from tests.postgresql import PostgresqlServer, find_programs, running_postgresql
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -25,3 +27,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [
         item for item in items if not ("[uvloop-" in item.nodeid and "_embedded" in item.nodeid)
     ]
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgresqlServer]:
+    """One server for the session; ask it for databases."""
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("no PostgreSQL server on this machine")
+    with running_postgresql(programs) as server:
+        yield server

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from module_gateway.control_plane.events import Change
+from module_gateway.control_plane.memory_store import MemoryStore
 from module_gateway.control_plane.records import VehicleName
 from module_gateway.control_plane.session import Limits, VehicleSession
-from module_gateway.control_plane.store import MemoryStore, StoreLimits
+from module_gateway.control_plane.store import StoreLimits
 from module_gateway.protocol.external import DeviceState, Position
 from tests.control_plane_script import (
     BUTTON,

@@ -16,9 +16,10 @@ from module_gateway.control_plane.events import (
     PublishDisconnect,
 )
 from module_gateway.control_plane.events import Publish as PlanePublish
+from module_gateway.control_plane.memory_store import MemoryStore
 from module_gateway.control_plane.records import CommandRecord, VehicleName
 from module_gateway.control_plane.session import Limits, VehicleSession
-from module_gateway.control_plane.store import MemoryStore, StoreFullError, StoreLimits
+from module_gateway.control_plane.store import StoreFullError, StoreLimits
 from module_gateway.external_client.backoff import Backoff, Pause
 from module_gateway.external_client.effects import Count, Publish, Superseded, Tell
 from module_gateway.external_client.endpoint import Endpoint

@@ -5,14 +5,24 @@ import json
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
 
-from module_gateway.control_plane.app import _parser, _written, main, with_options
+from module_gateway.control_plane.app import (
+    DATABASE_FILE,
+    _parser,
+    _written,
+    main,
+    make_store,
+    with_options,
+)
+from module_gateway.control_plane.records import VehicleName
+from module_gateway.protocol.errors import ConfigError
 from module_gateway.runtime.options import load_settings
 from module_gateway.runtime.process import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
-from module_gateway.runtime.settings import Settings
+from module_gateway.runtime.settings import ControlPlaneSettings, Settings
 from module_gateway.runtime.state import read_run_note
 from tests.brokers import MosquittoBroker, free_port
 
@@ -30,6 +40,24 @@ def test_without_options_the_configuration_stands():
     section = with_options(Settings(), _parser().parse_args([])).control_plane_settings
     assert section == Settings().control_plane_settings
     assert section.http_host == "127.0.0.1"
+
+
+async def test_the_database_is_what_the_settings_say(tmp_path: Path) -> None:
+    kinds = {}
+    for database in ("sqlite", "memory", f"sqlite:///{tmp_path}/own.db"):
+        store = make_store(ControlPlaneSettings(database=database), tmp_path)
+        await store.open_vehicle(VehicleName("acme", "van"), 1)
+        await store.close()
+        kinds[database] = type(store).__name__
+    assert list(kinds.values()) == ["SqlStore", "MemoryStore", "SqlStore"]
+    assert (tmp_path / DATABASE_FILE).exists()
+    assert (tmp_path / "own.db").exists()
+
+
+@pytest.mark.parametrize("database", ["mysql://host/name", "sqlite3", "", "oracle:thin"])
+def test_a_database_that_nobody_knows_is_refused(database: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"control-plane-settings\.database"):
+        make_store(ControlPlaneSettings(database=database), tmp_path)
 
 
 @pytest.mark.parametrize(

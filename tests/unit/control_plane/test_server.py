@@ -7,6 +7,7 @@ import pytest
 
 from module_gateway.control_plane import metrics
 from module_gateway.control_plane.events import CommandState, SessionStarted
+from module_gateway.control_plane.memory_store import MemoryStore
 from module_gateway.control_plane.records import VehicleName
 from module_gateway.control_plane.server import (
     MESSAGE_BYTES,
@@ -15,11 +16,12 @@ from module_gateway.control_plane.server import (
     UnknownDeviceError,
     session_limits,
     store_limits,
+    vehicle_names,
 )
-from module_gateway.control_plane.store import MemoryStore, StoreFullError, StoreLimits
+from module_gateway.control_plane.store import StoreFullError, StoreLimits
 from module_gateway.modules.car_accessory import CarAccessoryModule
 from module_gateway.modules.containment import ContainedModule
-from module_gateway.protocol.errors import Reason
+from module_gateway.protocol.errors import ConfigError, Reason
 from module_gateway.protocol.external import (
     Command,
     CommandResponse,
@@ -288,3 +290,20 @@ async def test_R18_a_command_is_never_computed_from_a_replayed_status():
         device = await control_plane.store.device(NAME, BUTTON.identity)
     assert (device.statuses, device.replayed, module.asked) == (7, 3, [])
     assert "command" not in {one.kind for one in news}
+
+
+async def test_only_configured_vehicles_are_served_without_auto_register() -> None:
+    store = MemoryStore(StoreLimits())
+    async with running(store=store, vehicles=("acme/bus",), auto_register=False) as (_, link):
+        before = drops(Reason.UNKNOWN_VEHICLE)
+        link.receive(connect())
+        assert drops(Reason.UNKNOWN_VEHICLE) == before + 1
+        link.receive(connect(), "acme/bus")
+        assert isinstance(await link.next("acme/bus"), ConnectResponse)
+        assert [str(record.name) for record in await store.vehicles()] == ["acme/bus"]
+
+
+@pytest.mark.parametrize("text", ["acme", "acme/", "ACME/van", "a/b/c", "/van"])
+def test_a_vehicle_name_of_a_wrong_form_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="company/vehicle"):
+        vehicle_names([text])

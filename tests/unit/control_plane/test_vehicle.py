@@ -1,15 +1,24 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 
 import pytest
 
 from module_gateway.control_plane import vehicle as vehicle_module
-from module_gateway.control_plane.events import CommandWanted, StatusApplied, StopWanted
-from module_gateway.control_plane.records import VehicleName
+from module_gateway.control_plane.events import (
+    CommandSent,
+    CommandState,
+    CommandWanted,
+    SessionStarted,
+    StatusApplied,
+    StopWanted,
+)
+from module_gateway.control_plane.memory_store import MemoryStore
+from module_gateway.control_plane.records import CommandRecord, VehicleName
 from module_gateway.control_plane.session import Limits
-from module_gateway.control_plane.store import MemoryStore, StoreLimits
+from module_gateway.control_plane.store import StoreLimits
 from module_gateway.control_plane.vehicle import Vehicle
 from module_gateway.protocol.errors import BusError, StoreError
 from module_gateway.protocol.external import (
@@ -166,3 +175,58 @@ def test_the_inbox_is_bounded(bound, value, monkeypatch):
     assert made.vehicle.post_message(connect(), 50)
     assert made.vehicle.post_message(connect(), 50)
     assert not made.vehicle.post_message(connect(), 50)
+
+
+def posted(command_id: str, *, expires_in_s: float = 60.0) -> CommandRecord:
+    now = time.time_ns() // 1_000_000
+    expires = now + round(expires_in_s * 1000)
+    waiting = CommandState.WAITING
+    return CommandRecord(command_id, VAN, BUTTON.identity, b"go", waiting, now, now, expires)
+
+
+async def state_of(store: MemoryStore, command_id: str) -> CommandState:
+    record = await store.command(command_id)
+    assert record is not None
+    return record.state
+
+
+async def test_a_command_that_was_never_sent_waits_on_in_the_next_life() -> None:
+    made = Bench()
+    await made.store.open_vehicle(VAN, 1)
+    await made.store.commit(VAN, [SessionStarted("old", (BUTTON,))], 1)
+    await made.store.add_command(posted("waits"))
+    await made.store.add_command(posted("too late", expires_in_s=-1.0))
+    await made.store.add_command(posted("sent"))
+    await made.store.commit(VAN, [CommandSent("sent", 4)], 2)
+    task = asyncio.create_task(made.vehicle.run())
+    made.vehicle.post_message(connect(), 50)
+    assert isinstance(await made.next(), ConnectResponse)
+    made.vehicle.post_message(status(1, state=DeviceState.CONNECTING), 50)
+    assert isinstance(await made.next(), StatusResponse)
+    command = await made.next()
+
+    assert isinstance(command, Command)
+    assert command.command == b"go"
+    assert await state_of(made.store, "waits") is CommandState.SENT
+    assert await state_of(made.store, "too late") is CommandState.EXPIRED
+    assert await state_of(made.store, "sent") is CommandState.UNANSWERED
+    made.vehicle.post(StopWanted())
+    await task
+
+
+async def test_a_command_is_sent_once_though_it_is_posted_and_restored() -> None:
+    made = Bench()
+    await made.store.open_vehicle(VAN, 1)
+    await made.store.commit(VAN, [SessionStarted("old", (BUTTON,))], 1)
+    await made.store.add_command(posted("once"))
+    task = asyncio.create_task(made.vehicle.run())
+    made.vehicle.post_message(connect(), 50)
+    assert isinstance(await made.next(), ConnectResponse)
+    made.vehicle.post_message(status(1, state=DeviceState.CONNECTING), 50)
+    assert isinstance(await made.next(), StatusResponse)
+    assert isinstance(await made.next(), Command)
+    made.vehicle.post(CommandWanted("once", BUTTON, b"go", asyncio.get_running_loop().time() + 60))
+    made.vehicle.post(StopWanted())
+
+    assert await made.next() is None
+    await task

@@ -1,6 +1,10 @@
+"""The same promises of every store of the control plane: in memory, SQLite, PostgreSQL."""
+
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import permutations
+from pathlib import Path
 
 import pytest
 
@@ -15,12 +19,15 @@ from module_gateway.control_plane.events import (
     StatusApplied,
     StatusRepeated,
 )
+from module_gateway.control_plane.memory_store import MemoryStore
 from module_gateway.control_plane.records import CommandRecord, VehicleName
-from module_gateway.control_plane.store import MemoryStore, StoreFullError, StoreLimits
+from module_gateway.control_plane.sql_store import SqlStore
+from module_gateway.control_plane.store import Store, StoreFullError, StoreLimits
 from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.external import Position, Stretch
 from module_gateway.protocol.identity import Device
 from tests.control_plane_script import BUTTON, LAMP, SESSION
+from tests.postgresql import PostgresqlServer
 
 VAN = VehicleName("acme", "van")
 
@@ -32,17 +39,36 @@ def applied(
     return StatusApplied(SESSION, device, 1, data, error, position, 0, False, True)
 
 
-async def opened(**limits: int) -> MemoryStore:
-    store = MemoryStore(StoreLimits(**limits))
-    await store.open_vehicle(VAN, 1)
-    return store
+Opener = Callable[..., Awaitable[Store]]
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+async def opened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opener]:
+    """Makes a store of each kind with one vehicle in it."""
+    made: list[Store] = []
+
+    async def open_store(**limits: int) -> Store:
+        if request.param == "memory":
+            store: Store = MemoryStore(StoreLimits(**limits))
+        elif request.param == "sqlite":
+            store = SqlStore(f"sqlite:///{tmp_path}/{len(made)}.db", StoreLimits(**limits))
+        else:
+            server: PostgresqlServer = request.getfixturevalue("postgresql_server")
+            store = SqlStore(server.new_database(), StoreLimits(**limits))
+        made.append(store)
+        await store.open_vehicle(VAN, 1)
+        return store
+
+    yield open_store
+    for store in made:
+        await store.close()
 
 
 def command(command_id: str, device: Device = BUTTON) -> CommandRecord:
     return CommandRecord(command_id, VAN, device.identity, b"go", CommandState.WAITING, 1, 1, 31)
 
 
-async def test_an_opened_vehicle_is_listed_once():
+async def test_an_opened_vehicle_is_listed_once(opened: Opener) -> None:
     store = await opened()
     await store.open_vehicle(VAN, 5)
     await store.open_vehicle(VehicleName("acme", "bus"), 5)
@@ -51,7 +77,7 @@ async def test_an_opened_vehicle_is_listed_once():
     assert await store.vehicle(VehicleName("no", "body")) is None
 
 
-async def test_a_session_makes_its_devices_known():
+async def test_a_session_makes_its_devices_known(opened: Opener) -> None:
     store = await opened()
     await store.commit(VAN, [SessionStarted(SESSION, (LAMP, BUTTON)), SessionReady(SESSION)], 7)
     vehicle = await store.vehicle(VAN)
@@ -60,7 +86,7 @@ async def test_a_session_makes_its_devices_known():
     assert [record.device for record in await store.devices(VAN)] == [LAMP, BUTTON]
 
 
-async def test_a_status_becomes_the_last_one_and_history():
+async def test_a_status_becomes_the_last_one_and_history(opened: Opener) -> None:
     store = await opened()
     await store.commit(VAN, [applied(b"1"), applied(b"2", error=b"e"), applied(b"3")], 7)
     device = await store.device(VAN, BUTTON.identity)
@@ -71,7 +97,7 @@ async def test_a_status_becomes_the_last_one_and_history():
     assert [record.status for record in history] == [b"2", b"3"]
 
 
-async def test_history_since_gives_the_oldest_first():
+async def test_history_since_gives_the_oldest_first(opened: Opener) -> None:
     store = await opened()
     for at in (10, 20, 30):
         await store.commit(VAN, [applied(str(at).encode())], at)
@@ -81,21 +107,21 @@ async def test_history_since_gives_the_oldest_first():
     assert await store.history(VAN, LAMP.identity, None, 9) == []
 
 
-async def test_history_is_bounded_in_statuses():
+async def test_history_is_bounded_in_statuses(opened: Opener) -> None:
     store = await opened(history_statuses=2)
     await store.commit(VAN, [applied(b"1"), applied(b"2"), applied(b"3")], 1)
     history = await store.history(VAN, BUTTON.identity, None, 9)
     assert [record.status for record in history] == [b"2", b"3"]
 
 
-async def test_history_is_bounded_in_bytes_but_keeps_the_last():
+async def test_history_is_bounded_in_bytes_but_keeps_the_last(opened: Opener) -> None:
     store = await opened(history_bytes=5)
     await store.commit(VAN, [applied(b"123"), applied(b"456"), applied(b"7" * 9)], 1)
     history = await store.history(VAN, BUTTON.identity, None, 9)
     assert [record.status for record in history] == [b"7" * 9]
 
 
-async def test_over_the_total_each_device_keeps_its_share():
+async def test_over_the_total_each_device_keeps_its_share(opened: Opener) -> None:
     store = await opened(history_total_bytes=8)
     await store.commit(VAN, [applied(b"1111"), applied(b"22"), applied(b"a", LAMP)], 1)
     await store.commit(VAN, [applied(b"33", BUTTON)], 1)
@@ -104,7 +130,7 @@ async def test_over_the_total_each_device_keeps_its_share():
     assert len(await store.history(VAN, LAMP.identity, None, 9)) == 1
 
 
-async def test_R11_positions_are_committed_with_the_statuses():
+async def test_R11_positions_are_committed_with_the_statuses(opened: Opener) -> None:
     store = await opened()
     await store.commit(VAN, [applied(b"1", sequence=5)], 1)
     positions = await store.open_vehicle(VAN, 2)
@@ -113,7 +139,7 @@ async def test_R11_positions_are_committed_with_the_statuses():
     assert (await store.open_vehicle(VAN, 2)).of(BUTTON.identity) == (Position(9, 5),)
 
 
-async def test_a_repeat_is_counted_and_changes_no_status():
+async def test_a_repeat_is_counted_and_changes_no_status(opened: Opener) -> None:
     store = await opened()
     await store.commit(VAN, [applied(b"1", sequence=5)], 1)
     await store.commit(VAN, [StatusRepeated(BUTTON, Position(9, 5), False)], 2)
@@ -121,7 +147,7 @@ async def test_a_repeat_is_counted_and_changes_no_status():
     assert (device.statuses, device.repeats, device.is_connected) == (1, 1, False)
 
 
-async def test_the_end_of_a_session_disconnects_its_devices():
+async def test_the_end_of_a_session_disconnects_its_devices(opened: Opener) -> None:
     store = await opened()
     await store.commit(VAN, [SessionStarted(SESSION, ()), applied(b"1")], 1)
     await store.commit(VAN, [SessionEnded(SESSION, Reason.SESSION_TIMEOUT)], 2)
@@ -130,7 +156,7 @@ async def test_the_end_of_a_session_disconnects_its_devices():
     assert vehicle.devices_connected == 0
 
 
-async def test_a_device_that_left_is_not_connected():
+async def test_a_device_that_left_is_not_connected(opened: Opener) -> None:
     store = await opened()
     await store.commit(VAN, [applied(b"1"), DeviceLeft(BUTTON.identity)], 1)
     await store.commit(VAN, [DeviceLeft(LAMP.identity)], 1)
@@ -138,28 +164,28 @@ async def test_a_device_that_left_is_not_connected():
     assert await store.device(VAN, LAMP.identity) is None
 
 
-async def test_a_device_under_a_new_name_is_the_same_device():
+async def test_a_device_under_a_new_name_is_the_same_device(opened: Opener) -> None:
     store = await opened()
     renamed = Device(BUTTON.identity, "new name", 0)
     await store.commit(VAN, [applied(b"1"), applied(b"2", renamed)], 1)
     assert [record.device for record in await store.devices(VAN)] == [renamed]
 
 
-async def test_vehicles_are_bounded():
+async def test_vehicles_are_bounded(opened: Opener) -> None:
     store = await opened(vehicles=1)
     await store.open_vehicle(VAN, 1)
     with pytest.raises(StoreFullError):
         await store.open_vehicle(VehicleName("acme", "bus"), 1)
 
 
-async def test_room_counts_down():
+async def test_room_counts_down(opened: Opener) -> None:
     store = await opened(devices=2)
     assert await store.room() == 2
     await store.commit(VAN, [applied(b"1"), applied(b"1"), applied(b"1", LAMP)], 1)
     assert await store.room() == 0
 
 
-async def test_a_command_goes_through_its_states():
+async def test_a_command_goes_through_its_states(opened: Opener) -> None:
     store = await opened()
     await store.add_command(command("c1"))
     await store.commit(VAN, [CommandSent("c1", 5)], 2)
@@ -172,7 +198,7 @@ async def test_a_command_goes_through_its_states():
     assert await store.command("unknown") is None
 
 
-async def test_waiting_commands_are_bounded_per_device():
+async def test_waiting_commands_are_bounded_per_device(opened: Opener) -> None:
     store = await opened(commands_waiting=1)
     await store.add_command(command("c1"))
     await store.add_command(command("c2", LAMP))
@@ -182,7 +208,7 @@ async def test_waiting_commands_are_bounded_per_device():
     await store.add_command(command("c4"))
 
 
-async def test_the_oldest_finished_command_makes_room_for_a_new_one():
+async def test_the_oldest_finished_command_makes_room_for_a_new_one(opened: Opener) -> None:
     store = await opened(commands_kept=2)
     await store.add_command(command("c1"))
     await store.add_command(command("c2"))
@@ -213,15 +239,15 @@ def sent(
     )
 
 
-async def history_of(store: MemoryStore) -> list[bytes]:
+async def history_of(store: Store) -> list[bytes]:
     return [record.status for record in await store.history(VAN, BUTTON.identity, None, 99)]
 
 
-async def current_of(store: MemoryStore) -> bytes:
+async def current_of(store: Store) -> bytes:
     return (await store.device(VAN, BUTTON.identity)).last_status.status
 
 
-async def test_R18_a_replayed_status_goes_to_its_place_and_is_not_current():
+async def test_R18_a_replayed_status_goes_to_its_place_and_is_not_current(opened: Opener) -> None:
     store = await opened()
     changes = [
         sent(b"1", 1, is_replayed=True),
@@ -237,7 +263,9 @@ async def test_R18_a_replayed_status_goes_to_its_place_and_is_not_current():
     assert (device.statuses, device.replayed) == (5, 3)
 
 
-async def test_R18_a_replayed_status_is_current_while_nothing_newer_is_known():
+async def test_R18_a_replayed_status_is_current_while_nothing_newer_is_known(
+    opened: Opener,
+) -> None:
     store = await opened()
     await store.commit(VAN, [sent(b"1", 1, is_replayed=True)], 5)
     assert await current_of(store) == b"1"
@@ -246,14 +274,16 @@ async def test_R18_a_replayed_status_is_current_while_nothing_newer_is_known():
     assert await history_of(store) == [b"1", b"2"]
 
 
-async def test_R18_a_live_status_is_current_at_once_whatever_its_clock_says():
+async def test_R18_a_live_status_is_current_at_once_whatever_its_clock_says(opened: Opener) -> None:
     store = await opened()
     await store.commit(VAN, [sent(b"1", 1, time_unix_ms=900)], 5)
     await store.commit(VAN, [sent(b"8", 8, live_from=8, time_unix_ms=100)], 5)
     assert await current_of(store) == b"8"
 
 
-async def test_R18_the_repeat_of_a_newer_status_stays_current_during_a_replay():
+async def test_R18_the_repeat_of_a_newer_status_stays_current_during_a_replay(
+    opened: Opener,
+) -> None:
     store = await opened()
     marker = sent(b"8", 0, time_unix_ms=800)
     await store.commit(VAN, [sent(b"8", 8, live_from=8, time_unix_ms=700), marker], 5)
@@ -262,7 +292,7 @@ async def test_R18_the_repeat_of_a_newer_status_stays_current_during_a_replay():
     assert await history_of(store) == [b"2", b"8", b"8"]
 
 
-async def test_R18_a_repeat_does_not_hide_that_a_newer_number_is_applied():
+async def test_R18_a_repeat_does_not_hide_that_a_newer_number_is_applied(opened: Opener) -> None:
     store = await opened()
     marker = sent(b"8", 0)
     await store.commit(VAN, [sent(b"8", 8, live_from=8), marker], 5)
@@ -270,7 +300,7 @@ async def test_R18_a_repeat_does_not_hide_that_a_newer_number_is_applied():
     assert await current_of(store) == b"8"
 
 
-async def test_R18_between_stores_the_time_decides():
+async def test_R18_between_stores_the_time_decides(opened: Opener) -> None:
     store = await opened()
     await store.commit(VAN, [sent(b"new", 3, store_id=10, time_unix_ms=500)], 5)
     await store.commit(VAN, [sent(b"old", 900, is_replayed=True, time_unix_ms=400)], 5)
@@ -278,14 +308,14 @@ async def test_R18_between_stores_the_time_decides():
     assert await history_of(store) == [b"old", b"new"]
 
 
-async def test_R18_an_older_error_does_not_replace_a_newer_one():
+async def test_R18_an_older_error_does_not_replace_a_newer_one(opened: Opener) -> None:
     store = await opened()
     await store.commit(VAN, [sent(b"8", 8, live_from=8, error=b"new")], 5)
     await store.commit(VAN, [sent(b"2", 2, is_replayed=True, error=b"old")], 5)
     assert (await store.device(VAN, BUTTON.identity)).last_error.error == b"new"
 
 
-async def test_R18_live_stretches_are_committed_with_their_statuses():
+async def test_R18_live_stretches_are_committed_with_their_statuses(opened: Opener) -> None:
     store = await opened()
     await store.commit(VAN, [sent(b"8", 8, live_from=8)], 5)
     await store.commit(VAN, [StatusRepeated(BUTTON, Position(9, 9), True, 8)], 5)
@@ -293,7 +323,7 @@ async def test_R18_live_stretches_are_committed_with_their_statuses():
     assert positions.live_of_all([BUTTON.identity]) == ((BUTTON.identity, Stretch(9, 8, 9)),)
 
 
-async def test_a_reader_that_pages_by_time_misses_no_replayed_status():
+async def test_a_reader_that_pages_by_time_misses_no_replayed_status(opened: Opener) -> None:
     store = await opened()
     for at, change in (
         (10, sent(b"8", 8, live_from=8)),
@@ -309,11 +339,61 @@ async def test_a_reader_that_pages_by_time_misses_no_replayed_status():
     assert [record.status for record in everything] == [b"2", b"8", b"9"]
 
 
-async def test_R18_every_order_of_replay_and_live_gives_one_history():
+async def test_R18_every_order_of_replay_and_live_gives_one_history(opened: Opener) -> None:
+    store = await opened(vehicles=200)
     for order in permutations(range(1, 7)):
         if [number for number in order if number > 3] != [4, 5, 6]:
             continue  # live statuses come in order
-        store = await opened()
+        name = VehicleName("acme", "".join(map(str, order)))
+        await store.open_vehicle(name, 1)
         changes = [sent(b"%d" % number, number, is_replayed=number <= 3) for number in order]
-        await store.commit(VAN, changes, 5)
-        assert await history_of(store) == [b"1", b"2", b"3", b"4", b"5", b"6"], order
+        await store.commit(name, changes, 5)
+        found = await store.history(name, BUTTON.identity, None, 99)
+        assert [record.status for record in found] == [b"1", b"2", b"3", b"4", b"5", b"6"], order
+
+
+async def test_a_long_replay_into_a_gap_keeps_its_order(opened: Opener) -> None:
+    store = await opened(history_statuses=2_000)
+    await store.commit(VAN, [sent(b"0", 1), sent(b"live", 5_000, live_from=5_000)], 5)
+    for start in range(2, 1_000, 100):
+        changes = [
+            sent(b"%d" % number, number, is_replayed=True) for number in range(start, start + 100)
+        ]
+        await store.commit(VAN, changes, 6)
+    found = await store.history(VAN, BUTTON.identity, None, 2_000)
+    expected = [b"0", *(b"%d" % number for number in range(2, 1_002)), b"live"]
+    assert [record.status for record in found] == expected
+
+
+async def test_sessions_are_listed_newest_first_with_what_they_carried(opened: Opener) -> None:
+    store = await opened()
+    await store.commit(VAN, [SessionStarted("one", (BUTTON,)), SessionReady("one")], 10)
+    await store.commit(VAN, [SessionEnded("one", Reason.SESSION_TIMEOUT)], 20)
+    changes = [
+        SessionStarted(SESSION, (BUTTON, LAMP)),
+        sent(b"1", 1, error=b"fold"),
+        sent(b"2", 2, is_replayed=True),
+    ]
+    await store.commit(VAN, changes, 30)
+    [second, first] = await store.sessions(VAN, None, 9)
+    assert (second.number, second.session_id, second.devices, second.ended_unix_ms) == (
+        2, SESSION, 2, None,
+    )  # fmt: skip
+    assert (second.statuses, second.folds, second.replayed) == (2, 1, 1)
+    assert (first.ready_unix_ms, first.ended_unix_ms, first.end_reason) == (
+        10, 20, "session_timeout",
+    )  # fmt: skip
+    assert await store.sessions(VAN, 2, 9) == [first]
+    assert await store.sessions(VehicleName("no", "body"), None, 9) == []
+
+
+async def test_commands_are_listed_newest_first_and_open_ones_oldest_first(opened: Opener) -> None:
+    store = await opened()
+    for command_id, device in (("c1", BUTTON), ("c2", LAMP), ("c3", BUTTON)):
+        await store.add_command(command(command_id, device))
+    await store.commit(VAN, [CommandFinished("c1", CommandState.EXPIRED), CommandSent("c3", 1)], 2)
+    listed = await store.commands(VAN, None, 2)
+    assert [record.command_id for record in listed] == ["c3", "c2"]
+    of_button = await store.commands(VAN, BUTTON.identity, 9)
+    assert [record.command_id for record in of_button] == ["c3", "c1"]
+    assert [record.command_id for record in await store.open_commands(VAN)] == ["c2", "c3"]

@@ -1,0 +1,1 @@
+"""`module-gateway bundle`: what a bug report needs in one file, without secrets."""

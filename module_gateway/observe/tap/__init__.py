@@ -1,0 +1,1 @@
+"""`module-gateway tap`: live messages, decoded, at the hop where they pass."""
