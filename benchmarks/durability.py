@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from typing import Any, cast
 
 import uvloop
 
+from benchmarks.stage.results import sync_ms
 from module_gateway.protocol.framing import FrameDecoder
 from module_gateway.protocol.identity import Device
 from module_gateway.protocol.internal import encode_connect, encode_status
@@ -34,7 +34,6 @@ LEVELS = ("memory", "process", "power")
 DEVICES = (1, 10, 100)
 MODULE = 1001
 START_LIMIT_S = 60.0
-SYNCS = 200
 
 
 class Client(asyncio.Protocol):
@@ -153,22 +152,6 @@ async def load(port: int, devices: int, seconds: float, *, is_different: bool) -
         raise RuntimeError(f"no device on port {port} got an answer")
     cut = statistics.quantiles(latencies, n=100) if len(latencies) > 1 else latencies * 99
     return Cell([len(latencies) / elapsed_s], [cut[49] * 1e3], [cut[98] * 1e3])
-
-
-def sync_ms(folder: Path) -> tuple[float, float]:
-    """(median, 99th percentile) of one appended page and its fdatasync."""
-    file = os.open(folder / "sync", os.O_CREAT | os.O_WRONLY)
-    took = []
-    try:
-        for _ in range(SYNCS):
-            os.write(file, b"x" * 4096)
-            start = time.perf_counter()
-            os.fdatasync(file)
-            took.append((time.perf_counter() - start) * 1e3)
-    finally:
-        os.close(file)
-    cut = statistics.quantiles(took, n=100)
-    return cut[49], cut[98]
 
 
 async def measure(seconds: float, rounds: int, folder: Path) -> dict[str, Any]:
