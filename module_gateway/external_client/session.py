@@ -74,7 +74,7 @@ class Session:
 
         `was_answered` says that the peer answered the Connect, `was_up` that the sequence
         succeeded, `splits_live` that live entries overtake replayed ones (R18); all stay true
-        after the end.
+        after the end. `listed` are the guests: of them the answer tells what is applied.
 
         `stale_ids` are earlier sessions of this process: what still comes of them is harmless.
         """
@@ -83,6 +83,7 @@ class Session:
         self.phase = Phase.AWAIT_CONNECT
         self.deadline = 0.0
         self._guests = guests
+        self.listed: Final = frozenset(guest.device.identity for guest in guests)
         self._backlog = backlog
         self._rules = rules
         self._stale_ids = stale_ids

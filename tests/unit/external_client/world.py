@@ -149,6 +149,7 @@ class Handler:
         is_repeat: bool = False,
         error: bytes | None = None,
         first: int = 0,
+        indivisible: int | None = None,
     ) -> int:
         entry = bus_pb2.Delivery(
             sequence=self.next_sequence,
@@ -157,6 +158,7 @@ class Handler:
             is_repeat=is_repeat,
             first_sequence=first,
             time_unix_ms=self.clock(),
+            indivisible=indivisible,
         )
         if error is not None:
             entry.error = error
