@@ -13,6 +13,7 @@ from module_gateway.control_plane.events import StatusApplied, StatusRepeated
 from module_gateway.control_plane.positions import AppliedPositions
 from module_gateway.protocol.external import (
     APPLIED_CAPABILITY,
+    LISTENS_CAPABILITY,
     REPLAY_CAPABILITY,
     Connect,
     ConnectResponse,
@@ -40,7 +41,7 @@ class Lanes:
             ConnectResponseType.OK,
             positions.of_all(devices) if is_told else (),
             positions.live_of_all(devices) if is_told and knows_lanes else (),
-            (REPLAY_CAPABILITY,) if self._is_split else (),
+            _capabilities(connect, is_split=self._is_split),
         )
 
     def record(self, status: Status, *, is_connected: bool) -> StatusApplied | StatusRepeated:
@@ -68,3 +69,10 @@ class Lanes:
             is_connected,
             live_from,
         )
+
+
+def _capabilities(connect: Connect, *, is_split: bool) -> tuple[str, ...]:
+    """Ours, for a gateway that knows of such words at all."""
+    if not connect.capabilities:
+        return ()
+    return (REPLAY_CAPABILITY, LISTENS_CAPABILITY) if is_split else (LISTENS_CAPABILITY,)

@@ -38,6 +38,8 @@ class Announcer:
             return []
         if not self._guest_list.has_news_of(identity) or self._guest_list.is_held_back(identity):
             return []
+        if self._is_unasked(session, identity):
+            return []
         return session.invite(self._guest_list.marker(identity), now, is_probe=False)
 
     def invite_missing(self, session: Session, now: float) -> list[SessionEffect]:
@@ -77,7 +79,8 @@ class Announcer:
 
         A device whose replayed end was sent is announced again if it is registered now, and
         whoever was held back until the backlog was through. A fold of an announced device, which
-        only travels in a new session, ends this one (R14).
+        only travels in a new session, ends this one (R14), and so does one that only a new
+        Connect makes certain.
         """
         effects: list[SessionEffect] = []
         departed = [each for each in session.sender.departed if self._backlog.replay.covers(each)]
@@ -93,9 +96,15 @@ class Announcer:
         return effects
 
     def renewal_at(self, session: Session) -> float | None:
-        """When the session is to be given up for a fold."""
-        is_due = not session.is_renewing and self.has_new_fold(session)
-        return self._retry.renewal_at if is_due else None
+        """When the session is to be given up for a fold.
+
+        At once for one that no Connect has asked for: a client gets those only where it begins.
+        """
+        if session.is_renewing:
+            return None
+        if any(self._is_unasked(session, each) for each in self._backlog.folds):
+            return 0.0
+        return self._retry.renewal_at if self.has_new_fold(session) else None
 
     def has_new_fold(self, session: Session) -> bool:
         """A fold of an announced device waits: it can only travel in a new session (R14)."""
@@ -103,3 +112,13 @@ class Announcer:
         return any(folds.accepts(each) and sender.is_announced(each) for each in folds) or any(
             sender.is_announced(each) for each in self._backlog.replay.folds()
         )
+
+    def _is_unasked(self, session: Session, identity: Identity) -> bool:
+        """Its fold was made of entries that an earlier client may have sent, some or all (R11).
+
+        The control plane tells what it has of those whom a Connect lists: the next one does.
+        """
+        fold = self._backlog.folds.oldest(identity)
+        if fold is None or fold.last in (fold.first, fold.indivisible):
+            return False
+        return not (identity in session.listed or identity in self._quarantine)

@@ -80,7 +80,7 @@ class Endpoint:
         self.session: Session | None = None
         self._announcer = Announcer(self.backlog, self.guest_list, retry)
         self._rules = rules
-        self._retry = retry
+        self.retry: Final = retry
         self._new_session_id = new_session_id
         self._session_number = 0
         self._session_ids: list[str] = []
@@ -108,7 +108,7 @@ class Endpoint:
         elif self._preparation is not None:
             times.append(self._preparation.deadline)
         elif self._is_broker_up and not self._is_stopping:
-            start_at = self._retry.start_at
+            start_at = self.retry.start_at
             if self.guest_list.is_reportable(start_at):
                 times.append(start_at)
             else:
@@ -150,7 +150,7 @@ class Endpoint:
                 return self._noticed(now)
             case BrokerUp():
                 self._is_broker_up = True
-                self._retry.broker_came(now)
+                self.retry.broker_came(now)
                 return []
             case BrokerDown():
                 self._is_broker_up = False
@@ -186,10 +186,13 @@ class Endpoint:
     def _noticed(self, now: float) -> list[Effect]:
         session = self.session
         if session is None:
-            self._retry.noticed_idle(now)
+            self.retry.noticed_idle(now)
             return []
+        if repeated := session.noticed(now):
+            return self._apply(session, repeated, now)
         effects: list[Effect] = []
-        if session.phase is Phase.AWAIT_STATUSES and session.accepted_guests:
+        is_judging = session.phase is Phase.AWAIT_STATUSES and not session.listens
+        if is_judging and session.accepted_guests:
             # It gave up at the first one that it does not know (fleet-protocol 4.4).
             effects = self._confine(session.unacknowledged_guests[:1], now)
         return effects + self._end(Reason.DISCONNECT_NOTIFIED, now)
@@ -286,7 +289,7 @@ class Endpoint:
         if self.session is not None or self._is_stopping or not self._is_broker_up:
             return []
         if self._preparation is None:
-            if now < self._retry.start_at or not self.guest_list.is_reportable(now):
+            if now < self.retry.start_at or not self.guest_list.is_reportable(now):
                 return []
             self._preparation = Preparation(self.leases, now)
             asked: list[Effect] = [*self._preparation.ask(now)]
@@ -306,11 +309,11 @@ class Endpoint:
         stale = frozenset(self._session_ids)
         self._session_ids = [*self._session_ids[1 - KNOWN_SESSIONS :], session_id]
         self._session_number += 1
-        session = Session(
-            self._session_number, session_id, guests, self.backlog, self._rules, stale
-        )
-        self.session = session
-        self._retry.attempt_started(now)
+        session = self.session = Session(
+            self._session_number, session_id, guests, self.backlog, self._rules, stale,
+            listens=self.retry.listens, is_expected=self.retry.is_expected,
+        )  # fmt: skip
+        self.retry.attempt_started(now)
         return self._apply(session, session.start(now), now)
 
     # While a session is up
@@ -340,6 +343,7 @@ class Endpoint:
                         number, command.counter, command.device, command.command
                     )
                 case Expose(number):
+                    self.retry.listens = session.listens
                     self.backlog.replay.session_began(self._unix_ms)
                     effects += self.leases.tell_phase(
                         number, is_exposed=True, splits_live=session.splits_live
@@ -350,7 +354,7 @@ class Endpoint:
                 case Unknown(identity):
                     effects += self._confine((identity,), now)
                 case Established(devices):
-                    self._retry.established(now)
+                    self.retry.established(now)
                     effects.append(SessionUp(session.number, devices))
                     missing = self._announcer.invite_missing(session, now)
                     effects += self._apply(session, missing, now)
@@ -372,15 +376,15 @@ class Endpoint:
         self.guest_list.session_ended(
             has_accepted=bool(session.accepted_guests), was_answered=session.was_answered
         )
-        self._retry.ended(reason, now, was_answered=session.was_answered)
+        self.retry.ended(reason, now, was_answered=session.was_answered)
         effects += self.leases.tell_phase(session.number, is_exposed=False)
         if reason is Reason.APPLIED_PARTLY or session.splits_live:
             effects += self._flush()
             effects += self.leases.resync(now)
         self.backlog.prune()
         retry_in_s = None
-        if self.guest_list.is_reportable(self._retry.start_at) and not self._is_stopping:
-            retry_in_s = max(0.0, self._retry.start_at - now)
+        if self.guest_list.is_reportable(self.retry.start_at) and not self._is_stopping:
+            retry_in_s = max(0.0, self.retry.start_at - now)
         effects.append(SessionEnded(session.number, reason, session.was_up, retry_in_s))
         if self._is_stopping:
             effects.append(Stopped())
@@ -393,5 +397,4 @@ class Endpoint:
         return self.guest_list.confine(unknown, now)
 
     def _flush(self) -> list[Effect]:
-        backlog = self.backlog
-        return [*self.leases.settle(backlog.acknowledgements, backlog.released)]
+        return [*self.leases.settle(self.backlog.acknowledgements, self.backlog.released)]

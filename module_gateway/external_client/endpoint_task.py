@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 import ssl
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Final, assert_never
 from module_gateway.bus.address import Address
 from module_gateway.bus.link import Link
 from module_gateway.external_client import metrics
-from module_gateway.external_client.backoff import Backoff
+from module_gateway.external_client.backoff import Backoff, Pause
 from module_gateway.external_client.effects import (
     Confined,
     Count,
@@ -61,6 +62,15 @@ from module_gateway.runtime.log import clean_text, get_logger
 LEAVE_LIMIT_S: Final = 1.0
 """After the session is closed, for the rest: within 3 s of a stop all is over (case 38)."""
 
+CHEAP_MIN_S: Final = 0.1
+CHEAP_MAX_S: Final = 0.3
+"""Between attempts to reach the broker of a control plane that listens, as long as each is refused
+at once: a packet each way, and recovery shall take 0.5 s (decisions)."""
+
+_CHEAP: Final = (ConnectionRefusedError, ExceptionGroup)
+"""Behind `BusError`: nobody listens on the port; and a connection that was up is lost. Silence and
+refusals of the broker itself keep the configured back-off."""
+
 _log = get_logger(__name__)
 
 
@@ -101,6 +111,7 @@ class EndpointTask:
         self._target = target
         self._link = link
         self._backoff = backoff
+        self._cheap = Pause(CHEAP_MIN_S, CHEAP_MAX_S, random.random)
         self._on_failure = on_failure
         self._health_changed = health_changed
         self._label = str(place.index)
@@ -234,7 +245,7 @@ class EndpointTask:
                     await self._stopped.wait()
                 except BusError as error:
                     self._tell_failure(str(error))
-                    await self._wait(self._backoff.next())
+                    await self._wait(self._pause_after(error))
         finally:
             if self._timer is not None:
                 self._timer.cancel()
@@ -296,6 +307,11 @@ class EndpointTask:
             self._log.warning("broker_down", reason=clean_text(reason, 200))
             self._last_failure = reason
         metrics.RECONNECTS.labels(self._label, Reason.BROKER_UNREACHABLE).inc()
+
+    def _pause_after(self, error: BusError) -> float:
+        if self.endpoint.retry.listens and isinstance(error.__cause__, _CHEAP):
+            return self._cheap.next()
+        return self._backoff.next()
 
     async def _wait(self, seconds: float) -> None:
         try:

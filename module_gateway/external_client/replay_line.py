@@ -252,8 +252,7 @@ class ReplayLine:
 
     def skip(self, stretch: Stretch) -> None:
         """It has applied these as well, though older ones may be missing."""
-        others = [each for each in self._applied if each != stretch]
-        self._applied = (*others, stretch)[-MAX_STRETCHES:]
+        self._remember(stretch)
         if self.store_id != stretch.store_id:
             return  # or not known yet
         # Only what was delivered is told: the rest may be in a fold that begins before the stretch.
@@ -291,7 +290,9 @@ class ReplayLine:
         self.settle()
 
     def forget(self) -> None:
-        """The handler delivers everything that is not acknowledged anew."""
+        """The handler delivers everything anew that it does not know to be acknowledged."""
+        if self.live.acknowledged:
+            self._remember(Stretch(self.store_id, self.live.first, self.live.acknowledged))
         for run in self._runs:
             for entry in (*run.waiting, *(each.entry for each in run.in_flight)):
                 if entry is not None:
@@ -331,6 +332,10 @@ class ReplayLine:
             for run in self._runs:
                 run.first = run.received = run.acknowledged = 0
                 run.done_behind.clear()
+
+    def _remember(self, stretch: Stretch) -> None:
+        others = [each for each in self._applied if each != stretch]
+        self._applied = (*others, stretch)[-MAX_STRETCHES:]
 
     def _is_known(self, run: Run, entry: Entry) -> bool:
         if any(is_in(entry, each) for each in self._applied):

@@ -3,6 +3,9 @@
 Pure. Two limits apply: `retry_at`, the back-off of this side, and `deaf_until`, the time during
 which the peer is known not to listen. Only one number is kept per endpoint, so attempts are
 deduplicated by construction (G-22, G-33).
+
+A peer with the capability `listens` is not deaf after it has said that a session is over: it gets
+the next Connect at once, so that telemetry is back 0.5 s after it has come (decisions).
 """
 
 from __future__ import annotations
@@ -24,6 +27,16 @@ STABLE_S: Final = 10.0
 """A session that lasted so long ends the run of failures; also the least time between two
 sessions that are given up for a fold (R14)."""
 
+PROMPT_S: Final = 0.1
+"""Gateways that a listening peer calls back are spread over this time; so short that recovery
+still takes less than 0.5 s."""
+
+PROMPT_MAX_S: Final = 10.0
+"""Of a listening peer that ends one session after the other (fleet-protocol 4.9)."""
+
+PROMPT_STABLE_S: Final = 2.0
+"""A session that lasted so long was no such one."""
+
 _GIVEN_UP: Final = frozenset(
     {
         Reason.ACK_TIMEOUT,
@@ -39,10 +52,17 @@ _GIVEN_UP: Final = frozenset(
 
 
 class Retry:
-    """The clockwork of one endpoint's attempts."""
+    """The clockwork of one endpoint's attempts.
+
+    `listens`: the peer said so in its latest answer; remembered while it is away. `is_expected`:
+    there was a sign of it or of its broker since the last Connect that nobody answered.
+    """
 
     def __init__(self, backoff: Backoff, pause: Pause, chance: Chance) -> None:
         self._backoff, self._pause, self._chance = backoff, pause, chance
+        self._prompt = Backoff(PROMPT_S, PROMPT_MAX_S, chance)
+        self.listens = False
+        self.is_expected = True
         self._retry_at = 0.0
         self._deaf_until = 0.0
         self._attempted_at = 0.0
@@ -63,6 +83,7 @@ class Retry:
 
     def broker_came(self, now: float) -> None:
         """News: whatever was waited for, try now unless the peer is known to be deaf."""
+        self.is_expected = True
         self._retry_at = now
 
     def attempt_started(self, now: float) -> None:
@@ -83,9 +104,12 @@ class Retry:
         A peer that has just started listens; the existing external server says the same before
         it goes deaf for a moment. So one prompt attempt, and if that is not heard, patience.
         """
+        self.is_expected = True
         if now < self._deaf_until:
             return
-        if self._trusts_notices:
+        if self.listens:
+            self._retry_at = min(self._retry_at, now + self._prompt.next())
+        elif self._trusts_notices:
             self._is_prompted = True
             self._retry_at = now + NOTICE_DELAY_S * self._chance()
         else:
@@ -97,6 +121,9 @@ class Retry:
         was_up_s = None if self._established_at is None else now - self._established_at
         if was_up_s is not None and was_up_s >= STABLE_S:
             self._backoff.reset()
+        if was_up_s is not None and was_up_s >= PROMPT_STABLE_S:
+            self._prompt.reset()
+        self.is_expected = was_answered or reason is not Reason.STEP_TIMEOUT
         if self._is_prompted and not was_answered and reason is not Reason.BROKER_LOST:
             self._trusts_notices = False
         self._is_prompted = False
@@ -104,6 +131,8 @@ class Retry:
             case Reason.SESSION_IDLE:
                 self._backoff.reset()
                 self._deaf_until = self._retry_at = now + self._pause.next()
+            case Reason.DISCONNECT_NOTIFIED if self.listens:
+                self._retry_at = now + self._prompt.next()
             case Reason.DISCONNECT_NOTIFIED:
                 self._notified(now, was_up_s, was_answered=was_answered)
             case Reason.BROKER_LOST | Reason.SHUTDOWN | Reason.APPLIED_PARTLY:

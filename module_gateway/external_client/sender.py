@@ -26,6 +26,9 @@ STALL_S: Final = 2.0
 """A full window without any acknowledgement for so long lets one more status through: a control
 plane that was restarted learns of the session only from what it hears, and says so."""
 
+PROMPT_STALL_S: Final = 0.25
+"""The same towards a peer that listens (decisions: recovery within 0.5 s)."""
+
 LAST_COUNTER: Final = 2**32 - 2
 """A session is renewed before its uint32 counter wraps to the ignored 0."""
 
@@ -39,7 +42,7 @@ class _Invitation:
 class StatusSender:
     """Counters, announced set and window of one session.
 
-    `departed`: whose DISCONNECT was acknowledged; whoever asks empties it.
+    `departed`: whose DISCONNECT was acknowledged; whoever asks empties it. `stall_s`: see STALL_S.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class StatusSender:
         self.departed: list[Identity] = []
         self._newest_acknowledged = 0
         self._stalled_at: float | None = None
+        self.stall_s = STALL_S
 
     @property
     def announced(self) -> tuple[Identity, ...]:
@@ -177,7 +181,7 @@ class StatusSender:
                 published.append(status)
             self.offer(identity)
         if self._turns and self._stalled_at is None:
-            self._stalled_at = now + STALL_S
+            self._stalled_at = now + self.stall_s
         return published
 
     def next_stall(self) -> float | None:

@@ -13,6 +13,7 @@ from enum import Enum, auto
 from typing import Final
 
 from module_gateway.external_client.backlog import Backlog
+from module_gateway.external_client.calling import Calling, connect_for
 from module_gateway.external_client.command_desk import CommandDesk
 from module_gateway.external_client.effects import (
     Accepted,
@@ -21,19 +22,17 @@ from module_gateway.external_client.effects import (
     Established,
     Expose,
     Guest,
-    Publish,
     SessionEffect,
     Unknown,
 )
 from module_gateway.external_client.entries import Entry
 from module_gateway.external_client.rules import Rules, Verdict
-from module_gateway.external_client.sender import StatusSender
+from module_gateway.external_client.sender import PROMPT_STALL_S, STALL_S, StatusSender
 from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.external import (
-    APPLIED_CAPABILITY,
+    LISTENS_CAPABILITY,
     REPLAY_CAPABILITY,
     Command,
-    Connect,
     ConnectResponse,
     ConnectResponseType,
     ServerMessage,
@@ -69,23 +68,31 @@ class Session:
         backlog: Backlog,
         rules: Rules,
         stale_ids: frozenset[str] = frozenset(),
+        *,
+        listens: bool = False,
+        is_expected: bool = False,
     ) -> None:
         """Prepare a session for `guests`, each identity once, at least one.
 
         `was_answered` says that the peer answered the Connect, `was_up` that the sequence
         succeeded, `splits_live` that live entries overtake replayed ones (R18); all stay true
-        after the end.
+        after the end. `listed` are the guests: of them the answer tells what is applied.
 
         `stale_ids` are earlier sessions of this process: what still comes of them is harmless.
+        `listens` (later what this peer says itself) and `is_expected`: see `Calling`.
         """
         self.number: Final = number
         self.session_id: Final = session_id
         self.phase = Phase.AWAIT_CONNECT
         self.deadline = 0.0
         self._guests = guests
+        self.listed: Final = frozenset(guest.device.identity for guest in guests)
         self._backlog = backlog
         self._rules = rules
         self._stale_ids = stale_ids
+        self.listens = listens
+        connect = connect_for(session_id, guests, rules)
+        self._calling = Calling(connect, listens=listens, is_expected=is_expected)
         self.sender = StatusSender(
             session_id, backlog, rules.window, rules.status_timeout_s, rules.last_counter
         )
@@ -112,12 +119,6 @@ class Session:
         return self.phase not in (Phase.AWAIT_CONNECT, Phase.ENDED)
 
     @property
-    def _capabilities(self) -> tuple[str, ...]:
-        if self._rules.replay_modules:
-            return (APPLIED_CAPABILITY, REPLAY_CAPABILITY)
-        return (APPLIED_CAPABILITY,)
-
-    @property
     def accepted_guests(self) -> list[Identity]:
         """Guests whose CONNECTING was acknowledged."""
         return self._accepted
@@ -134,7 +135,7 @@ class Session:
                     self._desk.next_retry(),
                 ]
             case _:
-                times = [self.deadline, self._desk.next_retry()]
+                times = [self.deadline, self._desk.next_retry(), self._calling.again_at]
         return min((each for each in times if each is not None), default=None)
 
     # What happens
@@ -144,14 +145,11 @@ class Session:
         for guest in self._guests:
             self._backlog.folds.freeze(guest.device.identity)
         self.deadline = now + self._rules.step_timeout_s
-        connect = Connect(
-            self.session_id,
-            self._rules.company,
-            self._rules.vehicle,
-            tuple(guest.device for guest in self._guests),
-            self._capabilities,
-        )
-        return [Publish(connect)]
+        return [self._calling.say(now)]
+
+    def noticed(self, now: float) -> list[SessionEffect]:
+        """The peer says that it is there. Nothing: it means that this session is over."""
+        return [*self._calling.noticed(now)] if self.phase is Phase.AWAIT_CONNECT else []
 
     def hear(  # noqa: PLR0911  # a table, one row per return
         self, message: ServerMessage, now: float
@@ -231,6 +229,8 @@ class Session:
                 effects += self._pump(now)
             case Phase.ENDED:
                 pass
+            case Phase.AWAIT_CONNECT if now < self.deadline:
+                effects += self._calling.due(now)
             case _ if now < self.deadline:
                 pass
             case Phase.SETTLING:
@@ -245,6 +245,7 @@ class Session:
 
     def _connected(self, message: ConnectResponse, now: float) -> list[SessionEffect]:
         self.was_answered = True
+        self._calling.again_at = None
         if message.response == ConnectResponseType.ALREADY_LOGGED:
             return self.end(Reason.ALREADY_LOGGED)
         if message.response != ConnectResponseType.OK:
@@ -253,6 +254,8 @@ class Session:
             return self.end(Reason.APPLIED_PARTLY)
         if self._rules.replay_modules and REPLAY_CAPABILITY in message.capabilities:
             self.splits_live = self._backlog.replay.splits_live = True
+        self.listens = LISTENS_CAPABILITY in message.capabilities
+        self.sender.stall_s = PROMPT_STALL_S if self.listens else STALL_S
         effects: list[SessionEffect] = [Expose(self.number)]
         for guest in self._guests:
             counter, publish = self.sender.connect_guest(guest)

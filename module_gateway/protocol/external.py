@@ -22,6 +22,10 @@ REPLAY_CAPABILITY: Final = "replay"
 """In the capabilities of both sides: replayed and live statuses of a device travel beside each
 other, each in its own order (contract R18)."""
 
+LISTENS_CAPABILITY: Final = "listens"
+"""In `ConnectResponse.capabilities`: this server takes a Connect whenever it is there, also a
+repeated one, and its disconnect notification means that it listens already."""
+
 
 class DeviceState(IntEnum):
     """What a status says about its device's registration. ERROR is never sent (D15)."""

@@ -62,7 +62,7 @@ class SimStore(MemoryStore):
                 case DeviceStored(identity, _, registration) if registration is not None:
                     ledger.roll_stored(identity, registration.status)
                 case EntriesFolded(fold):
-                    ledger.counts["handler folds"] += 1
+                    ledger.fold_stored(fold)
                     self._world.schedule.say(
                         "folded:", fold.first_sequence, fold.sequence, fold.error
                     )

@@ -77,8 +77,9 @@ class TraceModule:
 class Ledger:
     """Everybody reports here; the first wrong thing raises `BrokenPromiseError`.
 
-    `tolerates_repeats`: at a bound so small that it is passed twofold within a session the handler
-    folds what that session has sent (R8), and the control plane is told some of it twice.
+    `tolerates_repeats`: at a bound so small that it is passed twofold, the handler folds what was
+    sent and nobody knows to be applied (R8). What is in such a fold, and in no other, may be told
+    once singly and once by a fold: one that ends with a live status has that one's number.
     `is_replaying`: what is replayed and what is live are two orders (R18).
     """
 
@@ -97,7 +98,8 @@ class Ledger:
         self.made: dict[Identity, dict[bytes, int]] = defaultdict(dict)
         self.got: dict[Identity, dict[bytes, int]] = defaultdict(dict)
         self._published: set[bytes] = set()
-        self._positions: set[tuple[Identity, Position]] = set()
+        self._applied_at: dict[tuple[Identity, Position], StatusApplied] = {}
+        self._folded: dict[Identity, dict[int, int]] = defaultdict(dict)
         self._repeats: set[tuple[Identity, int]] = set()
         self._newest: dict[tuple[Identity, bool], int] = {}
         self.commands: dict[bytes, tuple[Identity, int, float]] = {}
@@ -202,8 +204,12 @@ class Ledger:
         if entry.is_repeat:  # the end of a registration, which says its last status again
             self._repeats.add((identity, entry.sequence))
         else:
-            made = self.made[identity]
-            made[key_of(entry.status)] = len(made)
+            self.made[identity][key_of(entry.status)] = entry.sequence
+
+    def fold_stored(self, fold: Entry) -> None:
+        """The handler has made its oldest entries one, and that is committed."""
+        self._folded[fold.device.identity][fold.sequence] = fold.first_sequence
+        self.counts["handler folds"] += 1
 
     # The control plane's store
 
@@ -211,15 +217,32 @@ class Ledger:
         """A status is committed by the control plane, for the first time."""
         identity, position = change.device.identity, change.position
         if position is not None:
-            if (identity, position) in self._positions:
+            former = self._applied_at.get((identity, position))
+            if former is not None and not self._repeats_live(former, change, position.sequence):
                 self.fail("duplicated upstream", identity, position)
-            self._positions.add((identity, position))
+            self._applied_at[identity, position] = change
         if change.error is not None:
             self.counts["folds"] += 1
             for each in change.error.split(b"[")[1:]:
                 self._count(identity, each.rstrip(b"]"), change)
         elif position is not None and (identity, position.sequence) not in self._repeats:
             self._count(identity, key_of(change.status), change)
+
+    def _repeats_live(self, former: StatusApplied, change: StatusApplied, sequence: int) -> bool:
+        """A fold of the handler ends with what a session sent live, and has its number."""
+        if former.live_from == 0 or former.error is not None or change.live_from > 0:
+            return False
+        self.counts["folds of live"] += 1
+        return self._is_in_fold(change, sequence)
+
+    def _is_in_fold(self, change: StatusApplied, sequence: int) -> bool:
+        """What is told stands for a fold of the handler in which this entry is."""
+        if not self.tolerates_repeats or change.error is None or change.position is None:
+            return False
+        return any(
+            first <= sequence <= last <= change.position.sequence
+            for last, first in self._folded[change.device.identity].items()
+        )
 
     def _count(self, identity: Identity, key: bytes, change: StatusApplied) -> None:
         place = self.made[identity].get(key)
@@ -228,7 +251,7 @@ class Ledger:
             return
         got = self.got[identity]
         if key in got:
-            if not self.tolerates_repeats:
+            if not self._is_in_fold(change, place):
                 self.fail("duplicated upstream", identity, key, "after", list(got)[-5:], change)
             self.counts["upstream repeats"] += 1
             return

@@ -5,6 +5,7 @@ from module_gateway.control_plane.lanes import Lanes
 from module_gateway.control_plane.positions import STRETCHES_OFFERED, AppliedPositions
 from module_gateway.protocol.external import (
     APPLIED_CAPABILITY,
+    LISTENS_CAPABILITY,
     REPLAY_CAPABILITY,
     ConnectResponse,
     Position,
@@ -36,7 +37,7 @@ def test_R18_a_gateway_with_lanes_is_told_both_what_is_complete_and_what_is_live
         0,
         ((IDENTITY, Position(9, 5)),),
         ((IDENTITY, Stretch(9, 11, 12)),),
-        (REPLAY_CAPABILITY,),
+        (REPLAY_CAPABILITY, LISTENS_CAPABILITY),
     )
 
 
@@ -44,21 +45,22 @@ def test_R18_a_gateway_without_lanes_gets_exactly_the_answer_of_before():
     positions = AppliedPositions({IDENTITY: [Position(9, 5)]})
     positions.advance(IDENTITY, Position(9, 12), 11)
     applied = ((IDENTITY, Position(9, 5)),)
-    assert lanes(positions, (APPLIED_CAPABILITY,)).answer == ConnectResponse(SESSION, 0, applied)
+    only_applied = ConnectResponse(SESSION, 0, applied, (), (LISTENS_CAPABILITY,))
+    assert lanes(positions, (APPLIED_CAPABILITY,)).answer == only_applied
     assert lanes(positions, ()).answer == ConnectResponse(SESSION, 0)
-    only_lanes = ConnectResponse(SESSION, 0, (), (), (REPLAY_CAPABILITY,))
+    only_lanes = ConnectResponse(SESSION, 0, (), (), (REPLAY_CAPABILITY, LISTENS_CAPABILITY))
     assert lanes(positions, (REPLAY_CAPABILITY,)).answer == only_lanes
 
 
 def test_R18_with_too_many_stretches_everything_comes_in_one_order():
     positions = crowded()
     one = lanes(positions)
-    assert one.answer.capabilities == ()
+    assert one.answer.capabilities == (LISTENS_CAPABILITY,)
     assert len(one.answer.applied_live) == STRETCHES_OFFERED
     record = one.record(status(1, sequence=5000, is_live=True), is_connected=True)
     assert isinstance(record, StatusApplied)
     assert record.live_from == 0
-    assert lanes(positions).answer.capabilities == (REPLAY_CAPABILITY,)
+    assert lanes(positions).answer.capabilities == (REPLAY_CAPABILITY, LISTENS_CAPABILITY)
 
 
 def test_R18_a_live_stretch_begins_with_its_session():

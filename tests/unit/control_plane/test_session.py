@@ -540,7 +540,8 @@ def test_R11_connect_response_lists_applied_positions_of_the_announced_devices()
     positions = AppliedPositions({BUTTON.identity: [Position(9, 5)], LAMP.identity: [(4, 1)]})
     script = Script(positions=positions, known=[BUTTON.identity, LAMP.identity])
     responses = connect_responses(script.send(connect([BUTTON], capabilities=("x", "applied"))))
-    assert responses == [ConnectResponse(SESSION, 0, ((BUTTON.identity, Position(9, 5)),))]
+    applied_positions = ((BUTTON.identity, Position(9, 5)),)
+    assert responses == [ConnectResponse(SESSION, 0, applied_positions, (), ("listens",))]
 
 
 def test_R11_a_plain_gateway_gets_a_plain_connect_response():
@@ -584,7 +585,8 @@ def test_R18_connect_response_answers_the_lanes_of_a_gateway_that_has_them():
     script = Script()
     [with_lanes] = connect_responses(script.send(connect(capabilities=LANES)))
     [plain] = connect_responses(script.send(connect(session_id="Zz", capabilities=("applied",))))
-    assert (with_lanes.capabilities, plain.capabilities) == (("replay",), ())
+    assert with_lanes.capabilities == ("replay", "listens")
+    assert plain.capabilities == ("listens",)
 
 
 def test_R18_live_statuses_overtake_and_nothing_of_the_replay_is_refused():

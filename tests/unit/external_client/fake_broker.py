@@ -60,6 +60,13 @@ class FakeBroker:
         for writer in self._writers:
             writer.transport.abort()
 
+    def stop_listening(self) -> None:
+        """Refuse new connections; those that are up go on."""
+        self._server.close()
+
+    async def listen_again(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
+
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         name = topic.encode()
         body = len(name).to_bytes(2, "big") + name + b"\x00\x07" + payload

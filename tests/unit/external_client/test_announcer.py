@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from module_gateway.external_client.announcer import MAX_PROBES, Announcer
 from module_gateway.external_client.session import Session
+from module_gateway.protocol.errors import Reason
 from module_gateway.protocol.external import DeviceState
 from tests.unit.external_client.world import MODULE, World, device, running
 
@@ -69,3 +70,47 @@ def test_R14_fold_of_an_announced_device_needs_a_new_session() -> None:
     assert not asks.has_new_fold(session)
     world.status(A, b"5", error=b"[4][5]", first=4)
     assert asks.has_new_fold(session)
+
+
+def fold_of_b(world: World, indivisible: int | None) -> None:
+    """Its entries 2 to 4, made by the handler while a session without it runs."""
+    world.handler.next_sequence = 4
+    world.status(B, b"4", error=b"[2][3][4]", first=2, indivisible=indivisible)
+    world.advance(1.0)
+
+
+def sessions_with(world: World, role: str) -> list[tuple[int, str, bytes | None]]:
+    """Number of the session, state and error of each status of this device."""
+    ids = [each.session_id for each in world.connects]
+    return [
+        (ids.index(each.session_id), DeviceState(each.state).name, each.error)
+        for each in world.statuses
+        if each.device.identity.role == role
+    ]
+
+
+def test_R11_fold_for_a_new_client_travels_only_behind_a_connect_that_lists_its_device() -> None:
+    world = running("a")
+    fold_of_b(world, indivisible=0)
+    world.advance(10.0)
+    assert Reason.FOLD_IN_SESSION is world.ends[0]
+    assert {A.identity, B.identity} == {each.identity for each in world.connects[-1].devices}
+    last = len(world.connects) - 1
+    assert [(last, "CONNECTING", b"[2][3][4]")] == sessions_with(world, "b")
+    assert world.is_up
+
+
+def test_fold_that_nobody_can_split_joins_the_running_session() -> None:
+    world = running("a")
+    fold_of_b(world, indivisible=None)
+    assert [] == world.ends
+    assert [(0, "CONNECTING", b"[2][3][4]")] == sessions_with(world, "b")
+
+
+def test_R16_fold_of_a_quarantined_device_ends_no_session() -> None:
+    world = running("a")
+    world.endpoint.quarantine.confine(B.identity, world.now)
+    fold_of_b(world, indivisible=0)
+    assert [] == world.ends
+    world.advance(40.0)
+    assert [(0, "CONNECTING", b"[2][3][4]")] == sessions_with(world, "b")

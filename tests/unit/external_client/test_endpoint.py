@@ -940,3 +940,119 @@ def test_peer_that_notifies_faster_than_a_step_times_out_is_reached_all_the_same
         if world.is_up:
             break
     assert world.is_up
+
+
+# A control plane with the capability `listens`
+
+
+def listening(*roles: str) -> World:
+    """In a running session with one."""
+    peer = ControlPlane()
+    peer.listens = True
+    world = World(peer=peer, starts=False)
+    for role in roles:
+        world.handler.status(device(role), b"first " + role.encode())
+    world.start()
+    world.advance(1.0)
+    assert world.is_up
+    return world
+
+
+def first_status_after(world: World, at: float) -> float:
+    """Seconds until the next status of another session than before `at` is sent."""
+    return (
+        next(when for when, each in world.published if isinstance(each, Status) and when > at) - at
+    )
+
+
+def test_listening_peer_that_came_back_has_the_first_status_at_once() -> None:
+    world = listening("a")
+    at = world.now
+    world.hear(*peer_of(world).drop())
+    world.advance(2.0)
+    assert world.is_up
+    assert [] == peer_of(world).violations
+    assert 0.1 >= first_status_after(world, at)
+
+
+def test_connect_that_no_listening_peer_heard_is_said_again_when_it_notifies() -> None:
+    """The broker was there first; the control plane tells those that it knows."""
+    world = listening("a")
+    peer = peer_of(world)
+    world.broker(is_up=False)
+    peer.is_deaf = True
+    world.broker(is_up=True)
+    world.advance(0.3)
+    peer.is_deaf = False
+    at, attempts = world.now, len({each.session_id for each in world.connects})
+    world.hear(None)
+    world.advance(1.0)
+    assert world.is_up
+    assert attempts == len({each.session_id for each in world.connects})
+    assert at in [when for when, each in world.published if isinstance(each, Status)]
+
+
+def test_connect_that_no_listening_peer_heard_is_said_again_when_it_knows_nobody() -> None:
+    world = listening("a")
+    peer = peer_of(world)
+    world.broker(is_up=False)
+    peer.is_deaf = True
+    world.broker(is_up=True)
+    world.advance(2.0)
+    peer.is_deaf = False
+    at = world.now
+    world.advance(1.0)
+    assert world.is_up
+    assert 0.4 >= first_status_after(world, at)
+
+
+def test_listening_peer_that_is_away_for_long_gets_one_connect_per_attempt() -> None:
+    world = listening("a")
+    peer_of(world).is_deaf = True
+    world.broker(is_up=False)
+    world.broker(is_up=True)
+    world.advance(120.0)
+    said = [each.session_id for each in world.connects]
+    assert 1 < said.count(said[1])
+    assert 1 == said.count(said[-1])
+    at = world.now
+    peer_of(world).is_deaf = False
+    world.hear(None)
+    world.advance(1.0)
+    assert 0.1 >= first_status_after(world, at - 0.001) - 0.001
+
+
+def test_listening_peer_that_notifies_without_end_is_not_flooded() -> None:
+    world = listening("a")
+    peer = peer_of(world)
+    peer.is_deaf = True
+    before = len(world.connects)
+    for _ in range(600):
+        world.hear(None)
+        world.advance(0.1)
+    assert 60 > len(world.connects) - before
+
+
+def test_notification_of_a_listening_peer_judges_no_device() -> None:
+    world = listening("a", "b")
+    peer = peer_of(world)
+    peer.acknowledges = lambda status: status.device == A
+    world.hear(*peer.drop())
+    world.advance(0.2)
+    world.hear(*peer.drop())
+    peer.acknowledges = lambda _: True
+    world.advance(3.0)
+    assert [A, B] == sorted(world.connects[-1].devices, key=str)
+    assert not len(world.endpoint.quarantine)
+
+
+def test_existing_server_in_place_of_a_listening_one_is_treated_as_such() -> None:
+    world = listening("a")
+    peer_of(world).listens = False
+    world.hear(*peer_of(world).drop())
+    world.advance(1.0)
+    assert world.is_up
+    at = world.now
+    world.hear(*peer_of(world).drop())
+    world.advance(3.0)
+    assert 1.0 <= first_status_after(world, at)

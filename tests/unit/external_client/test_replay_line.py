@@ -304,6 +304,20 @@ def test_R18_forgotten_line_takes_everything_anew_but_what_was_acknowledged() ->
     assert line.receive(entry(7, lease=2), is_taken=True)
 
 
+def test_R18_live_entry_whose_acknowledgement_was_lost_is_acknowledged_again_and_not_sent() -> None:
+    line = filled(1)
+    for sequence in (7, 8):
+        line.receive(entry(sequence, Lane.LIVE), is_taken=True)
+    line.acknowledge(fly(line, Lane.LIVE))
+    assert [(7, 7)] == said(line)
+    line.forget()
+    assert line.receive(entry(1, lease=2), is_taken=True)
+    assert not line.receive(entry(7, lease=2), is_taken=True)
+    assert [(7, 7)] == said(line)
+    assert line.receive(entry(8, lease=2), is_taken=True)
+    assert [b"1", b"8"] == statuses(line)
+
+
 def test_R16_parked_line_keeps_its_oldest_entry_and_no_receipt() -> None:
     line = filled(1, 2, 3)
     fly(line)

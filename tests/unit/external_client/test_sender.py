@@ -5,7 +5,7 @@ from __future__ import annotations
 from module_gateway.external_client.backlog import Backlog
 from module_gateway.external_client.effects import Guest, Publish
 from module_gateway.external_client.entries import Entry
-from module_gateway.external_client.sender import STALL_S, StatusSender
+from module_gateway.external_client.sender import PROMPT_STALL_S, STALL_S, StatusSender
 from module_gateway.protocol.external import DeviceState, Status
 from tests.unit.external_client.world import MODULE, TraceModule, device
 
@@ -178,6 +178,17 @@ def test_full_window_that_stalls_lets_one_more_through_to_wake_a_restarted_peer(
     assert 1 == len(sender.pump(STALL_S))
     assert 2 * STALL_S == sender.next_stall()
     assert [] == sender.pump(STALL_S)
+
+
+def test_window_stalls_earlier_towards_a_peer_that_listens() -> None:
+    sender, backlog = make(window=1)
+    sender.stall_s = PROMPT_STALL_S
+    sender.connect_guest(Guest(A, b""))
+    for sequence in (1, 2):
+        add(sender, backlog, sequence)
+    assert 1 == len(sender.pump(0.0))
+    assert PROMPT_STALL_S == sender.next_stall()
+    assert 1 == len(sender.pump(PROMPT_STALL_S))
 
 
 def test_window_that_is_acknowledged_does_not_stall() -> None:

@@ -149,6 +149,7 @@ class Handler:
         is_repeat: bool = False,
         error: bytes | None = None,
         first: int = 0,
+        indivisible: int | None = None,
     ) -> int:
         entry = bus_pb2.Delivery(
             sequence=self.next_sequence,
@@ -157,6 +158,7 @@ class Handler:
             is_repeat=is_repeat,
             first_sequence=first,
             time_unix_ms=self.clock(),
+            indivisible=indivisible,
         )
         if error is not None:
             entry.error = error
@@ -298,6 +300,7 @@ class ControlPlane:
     def __init__(self) -> None:
         self.knows: Callable[[Identity], bool] = lambda identity: True
         self.is_deaf = False
+        self.listens = False
         self.acknowledges: Callable[[Status], bool] = lambda status: True
         self.commands_first = True
         self.session: str | None = None
@@ -340,7 +343,7 @@ class ControlPlane:
         return command
 
     def _connect(self, message: Connect) -> list[ServerMessage | None]:
-        if self.session is not None:
+        if self.session is not None and not self.listens:
             return self.drop()
         if not message.devices:
             self.violations.append("empty Connect")
@@ -355,6 +358,8 @@ class ControlPlane:
         applied = () if self.applied is None else tuple(self.applied.items())
         live = [(who, each) for who, stretches in self.live.items() for each in stretches]
         capabilities = ("replay",) if self.splits and "replay" in message.capabilities else ()
+        if self.listens:
+            capabilities += ("listens",)
         return [ConnectResponse(message.session_id, 0, applied, tuple(live), capabilities)]
 
     def _status(self, status: Status) -> list[ServerMessage | None]:  # noqa: PLR0912
