@@ -30,6 +30,7 @@ from benchmarks.stage import lines
 from benchmarks.stage.gateways import REPOSITORY, Gateway, empty_gateway
 from benchmarks.stage.programs import build
 from benchmarks.stage.results import Results, describe_machine
+from benchmarks.stage.returning import own_stage
 from benchmarks.stage.round_trips import closed_loop
 from benchmarks.stage.scene import Scene, own_scene
 from benchmarks.stage.table import table
@@ -64,6 +65,8 @@ class Suite:
                     steps[line](number)
                     took_s = time.monotonic() - begin
                     print(f"round {number + 1}: {line}, {took_s:.0f} s", file=sys.stderr)
+        if "recovery" in self._args.lines:
+            self._own_recovery()
         if "memory" in self._args.lines:
             sample = lines.memory(self._scene, self._args.outage)
             self._results.add("memory/500", "ours", sample)
@@ -85,6 +88,17 @@ class Suite:
 
     def _recovery(self, number: int) -> None:
         self._results.add("recovery", self._tested, lines.recovery(self._scene, number))
+
+    def _own_recovery(self) -> None:
+        """The same with our own control plane, killed alone and with its broker."""
+        with tempfile.TemporaryDirectory(prefix="mg-") as name:
+            folder, durability = Path(name) / "own", self._args.durability
+            with own_stage(self._scene.toolbox, folder, durability) as stage:
+                for number in range(self._args.rounds):
+                    outage_s = lines.OUTAGES_S[number % len(lines.OUTAGES_S)]
+                    for kind in ("control plane", "broker"):
+                        sample = stage.lose(outage_s, with_broker=kind == "broker")
+                        self._results.add(f"returning/{kind}", self._tested, sample)
 
     def _leaving(self, _: int) -> None:
         self._results.add("leaving", self._tested, lines.leaving(self._scene))

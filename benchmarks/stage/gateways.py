@@ -124,6 +124,8 @@ def our_gateway(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def _device_port(process: subprocess.Popen[bytes]) -> int:

@@ -15,6 +15,12 @@ SAME_CPU_S: Final = {100: 0.45}
 DIFFERENT_CPU_S: Final = {100: 1.5}
 """What we want to reach on two cores, of which the generator has a part."""
 
+RETURNING: Final = {
+    "control plane": "our control plane returns, first status",
+    "broker": "our control plane and its broker return, first status",
+}
+"""By what was lost."""
+
 HEADER: Final = ("line", "devices", "to reach", "measured", "of the empty gateway", "rounds")
 Row = tuple[object, ...]
 
@@ -104,7 +110,12 @@ def _cpu(results: Results, name: str, line: str, words: str, goals: dict[int, fl
 def _other_rows(results: Results, name: str) -> Iterator[Row]:
     if rounds := results.rounds("recovery", name):
         measured = _spread(results, "recovery", name, "first_status_ms") + " ms"
-        yield ("control plane returns, first status", 10, "500 ms", measured, "", len(rounds))
+        words = "a plain control plane and its broker return, first status"
+        yield (words, 10, "", measured, "", len(rounds))
+    for kind, words in RETURNING.items():
+        if rounds := results.rounds(f"returning/{kind}", name):
+            measured = _spread(results, f"returning/{kind}", name, "first_status_ms") + " ms"
+            yield (words, 10, "500 ms", measured, "", len(rounds))
     if rounds := results.rounds("leaving", name):
         after = _spread(results, "leaving", name, "after_ms") + " ms"
         before = _spread(results, "leaving", name, "before_ms")
