@@ -184,6 +184,7 @@ class Nursery:
             *sorted(set(tests)), "-q", "-rap", "--tb=short", "--show-capture=no",
             "--timeout", f"{limit_s:g}",
             "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:xdist",
+            "-p", "no:unraisableexception",  # a broken product may well leave something behind
             "-W", "ignore::pytest.PytestAssertRewriteWarning",  # libraries are there already
         ]  # fmt: skip
         output = tree / ".output"

@@ -15,16 +15,20 @@ from module_gateway.control_plane.positions import AppliedPositions
 from module_gateway.control_plane.records import CommandRecord, VehicleName
 from module_gateway.control_plane.store import StoreFullError, StoreLimits
 from module_gateway.protocol.errors import Reason
-from module_gateway.protocol.external import Position
+from module_gateway.protocol.external import Position, Stretch
 from module_gateway.protocol.identity import Device
 from tests.control_plane_script import BUTTON, LAMP, SESSION
 
 VAN = VehicleName("acme", "van")
 
 
-def status(number: int, device: Device = BUTTON) -> StatusApplied:
-    position = Position(9, number)
-    return StatusApplied(SESSION, device, 1, b"%d" % number, None, position, 0, False, True)
+def status(
+    number: int, device: Device = BUTTON, *, is_replayed: bool = False, live_from: int = 0
+) -> StatusApplied:
+    return StatusApplied(
+        SESSION, device, 1, b"%d" % number, None, Position(9, number), 0, is_replayed, True,
+        live_from,
+    )  # fmt: skip
 
 
 def command(command_id: str) -> CommandRecord:
@@ -90,3 +94,25 @@ def test_what_was_restored_goes_on() -> None:
     touched = second.apply(VAN, [status(2), CommandFinished("c1", CommandState.EXPIRED)], 2)
     assert [record.statuses for record in touched.sessions.values()] == [2]
     assert second.add_command(command("c2")) is None
+
+
+def test_R11_positions_advance_with_the_statuses() -> None:
+    it = fleet()
+    it.apply(VAN, [status(5)], 1)
+    assert it.vehicles[VAN].positions.of(BUTTON.identity) == (Position(9, 5),)
+
+
+def test_R18_live_statuses_are_a_stretch_of_their_own() -> None:
+    it = fleet()
+    it.apply(VAN, [status(8, live_from=8)], 1)
+    positions = it.vehicles[VAN].positions
+    assert positions.live_of_all([BUTTON.identity]) == ((BUTTON.identity, Stretch(9, 8, 8)),)
+
+
+def test_R18_a_replayed_status_is_not_current_while_a_newer_one_is_known() -> None:
+    it = fleet()
+    it.apply(VAN, [status(8, live_from=8), status(2, is_replayed=True)], 1)
+    device = it.device(VAN, BUTTON.identity)
+    assert device is not None
+    assert device.last_status is not None
+    assert device.last_status.status == b"8"

@@ -6,6 +6,7 @@ from module_gateway.control_plane.events import SessionStarted, StatusApplied
 from module_gateway.control_plane.memory_store import SESSIONS_KEPT, MemoryStore
 from module_gateway.control_plane.records import VehicleName
 from module_gateway.control_plane.store import StoreLimits
+from module_gateway.protocol.external import Position
 from tests.control_plane_script import BUTTON, SESSION
 
 VAN = VehicleName("acme", "van")
@@ -28,3 +29,16 @@ async def test_a_sweep_leaves_what_is_shown() -> None:
     await store.sweep(before_unix_ms=100)
     found = await store.history(VAN, BUTTON.identity, None, 9)
     assert [record.number for record in found] == [1, 3]
+
+
+async def test_R18_a_replayed_status_stands_before_what_is_newer() -> None:
+    store = MemoryStore(StoreLimits())
+    await store.open_vehicle(VAN, 1)
+    for number, is_replayed in ((8, False), (2, True), (3, True)):
+        position = Position(9, number)
+        change = StatusApplied(
+            SESSION, BUTTON, 1, b"%d" % number, None, position, 0, is_replayed, True
+        )
+        await store.commit(VAN, [change], 1)
+    found = await store.history(VAN, BUTTON.identity, None, 9)
+    assert [record.status for record in found] == [b"2", b"3", b"8"]
