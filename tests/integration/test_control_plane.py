@@ -153,7 +153,7 @@ async def test_R18_replayed_and_live_statuses_travel_beside_each_other(broker):
     async with control_plane(broker.port) as api, scripted_vehicle(broker.port) as van:
         await van.send_connect("s1", [BUTTON], ["applied", "replay"])
         answer = await van.receive_connect_response()
-        assert (list(answer.capabilities), list(answer.applied)) == (["replay"], [])
+        assert (list(answer.capabilities), list(answer.applied)) == (["replay", "listens"], [])
         await van.send_status(BUTTON, b"1", external.Status.CONNECTING, sequence=1, replayed=True)
         assert await van.receive_ack() == 1
         await van.send_answer((await van.receive_command()).messageCounter)

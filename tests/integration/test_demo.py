@@ -42,9 +42,9 @@ async def test_a_short_demo_loses_nothing_and_leaves_a_report(tmp_path: Path) ->
     assert outage.end_s is not None
     assert outage.end_s - outage.start_s >= 6
     during = run.series.upstream[int(outage.start_s) + 2 : int(outage.start_s) + 6]
-    # A client whose window is full sends one status in 2 s, to find out whether the peer is back.
-    assert max(during) <= 1, run.series.upstream
-    assert sum(during) <= 2, run.series.upstream
+    # A client whose window is full sends a status each 0.25 s to find out if the peer is back.
+    assert max(during) <= 5, run.series.upstream
+    assert sum(during) <= 17, run.series.upstream
     assert {link.fleet for link in run.links} == {"mission"}
     assert ET.parse(out / "junit.xml").getroot().attrib["failures"] == "0"
     assert {log.name for log in (out / "logs").iterdir()} == {
